@@ -1,0 +1,1 @@
+"""tlfast: transfer learning for image classifiers, fast on CPUs."""
