@@ -38,7 +38,7 @@ setup(
         include_dirs=["csrc", INCLUDE, numpy.get_include()],
         libraries=["jpeg", "png", "dl", "pthread", "m"],
         depends=glob.glob("csrc/**/*.h", recursive=True) + glob.glob("csrc/**/*.def", recursive=True),
-        extra_compile_args=["-std=gnu11", "-O2", "-fopenmp", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unused-parameter"],
+        extra_compile_args=["-std=gnu11", "-D_GNU_SOURCE", "-O2", "-fopenmp", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unused-parameter"],
         extra_link_args=["-fopenmp"],
     )],
 )

@@ -1,0 +1,90 @@
+/* tlfast._core: the module object, its state and its exception class. */
+#define TL_PYTHON_MODULE
+#include "state.h"
+
+tl_py_state *tl_py_get_state(PyObject *module)
+{
+    return PyModule_GetState(module);
+}
+
+tl_py_state *tl_py_type_state(PyTypeObject *type)
+{
+    return PyType_GetModuleState(type);
+}
+
+/* One per file of the binding, NULL at the end. */
+static int (*const add_functions[])(PyObject *, tl_py_state *) = {
+    NULL,
+};
+
+static int module_exec(PyObject *module)
+{
+    if (PyArray_ImportNumPyAPI() < 0)
+        return -1;
+    tl_py_state *state = tl_py_get_state(module);
+    state->decode_error = PyErr_NewExceptionWithDoc(
+        "tlfast._core.DecodeError",
+        "An image or model file that cannot be read; the text names the file and the reason.",
+        PyExc_ValueError, NULL);
+    if (state->decode_error == NULL ||
+        PyModule_AddObjectRef(module, "DecodeError", state->decode_error) < 0)
+        return -1;
+    for (size_t i = 0; add_functions[i] != NULL; i++)
+        if (add_functions[i](module, state) < 0)
+            return -1;
+    return 0;
+}
+
+static int module_traverse(PyObject *module, visitproc visit, void *arg)
+{
+    tl_py_state *state = tl_py_get_state(module);
+    Py_VISIT(state->decode_error);
+    Py_VISIT(state->variable_type);
+    Py_VISIT(state->graph_type);
+    Py_VISIT(state->plan_type);
+    Py_VISIT(state->optimizer_type);
+    Py_VISIT(state->loader_type);
+    return 0;
+}
+
+static int module_clear(PyObject *module)
+{
+    tl_py_state *state = tl_py_get_state(module);
+    Py_CLEAR(state->decode_error);
+    Py_CLEAR(state->variable_type);
+    Py_CLEAR(state->graph_type);
+    Py_CLEAR(state->plan_type);
+    Py_CLEAR(state->optimizer_type);
+    Py_CLEAR(state->loader_type);
+    return 0;
+}
+
+static void module_free(void *module)
+{
+    module_clear(module);
+}
+
+static PyModuleDef_Slot module_slots[] = {
+    {Py_mod_exec, module_exec},
+#if PY_VERSION_HEX >= 0x030C0000
+    /* NumPy does not support sub-interpreters. */
+    {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},
+#endif
+    {0, NULL},
+};
+
+static PyModuleDef module_def = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "tlfast._core",
+    .m_doc = "The C core of tlfast.",
+    .m_size = sizeof(tl_py_state),
+    .m_slots = module_slots,
+    .m_traverse = module_traverse,
+    .m_clear = module_clear,
+    .m_free = module_free,
+};
+
+PyMODINIT_FUNC PyInit__core(void)
+{
+    return PyModuleDef_Init(&module_def);
+}
