@@ -1,0 +1,1 @@
+"""Pretrained weights: finding, downloading and reading them."""
