@@ -14,6 +14,7 @@ tl_py_state *tl_py_type_state(PyTypeObject *type)
 
 /* One per file of the binding, NULL at the end. */
 static int (*const add_functions[])(PyObject *, tl_py_state *) = {
+    tl_py_add_image,
     NULL,
 };
 

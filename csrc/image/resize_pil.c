@@ -1,0 +1,280 @@
+/* Pillow's resampling for 8-bit images: separable filters whose support grows with the reduction
+ * (so it antialiases), weights in 22-bit fixed point, each of the two passes rounded to 8 bits.
+ * The weights are computed in double precision in Pillow's order, so they are the same integers.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "image/resample.h"
+
+#define PRECISION_BITS 22
+
+static double filter_box(double x)
+{
+    return x > -0.5 && x <= 0.5 ? 1.0 : 0.0;
+}
+
+static double filter_bilinear(double x)
+{
+    x = fabs(x);
+    return x < 1.0 ? 1.0 - x : 0.0;
+}
+
+static double filter_hamming(double x)
+{
+    x = fabs(x);
+    if (x == 0.0)
+        return 1.0;
+    if (x >= 1.0)
+        return 0.0;
+    x *= M_PI;
+    return sin(x) / x * (0.54 + 0.46 * cos(x));
+}
+
+static double filter_bicubic(double x)
+{
+    const double a = -0.5;
+    x = fabs(x);
+    if (x < 1.0)
+        return ((a + 2.0) * x - (a + 3.0)) * x * x + 1;
+    if (x < 2.0)
+        return (((x - 5) * x + 8) * x - 4) * a;
+    return 0.0;
+}
+
+static double sinc(double x)
+{
+    if (x == 0.0)
+        return 1.0;
+    x *= M_PI;
+    return sin(x) / x;
+}
+
+static double filter_lanczos(double x)
+{
+    return x >= -3.0 && x < 3.0 ? sinc(x) * sinc(x / 3) : 0.0;
+}
+
+static const struct {
+    double (*weight)(double);
+    double support;
+} filters[TL_INTERPOLATION_COUNT] = {
+    [TL_INTERPOLATION_BOX] = {filter_box, 0.5},
+    [TL_INTERPOLATION_BILINEAR] = {filter_bilinear, 1.0},
+    [TL_INTERPOLATION_HAMMING] = {filter_hamming, 1.0},
+    [TL_INTERPOLATION_BICUBIC] = {filter_bicubic, 2.0},
+    [TL_INTERPOLATION_LANCZOS] = {filter_lanczos, 3.0},
+};
+
+/* One axis: output i is the sum over k < count[i] of weight[i * taps + k] * source[first[i] + k].
+ */
+typedef struct tl_axis {
+    int out, taps;
+    int *first, *count; /* (out), inside the table's buffer */
+    int32_t *weight;    /* (out, taps) */
+} tl_axis;
+
+static void fill_line(tl_axis *axis, int i, tl_interpolation filter, double center, double scale,
+                      int in, double *exact)
+{
+    double support = filters[filter].support * scale, inverse = 1.0 / scale, sum = 0.0;
+    int first = (int)(center - support + 0.5);
+    int end = (int)(center + support + 0.5);
+    first = first < 0 ? 0 : first;
+    end = end > in ? in : end;
+    int count = end - first;
+    for (int k = 0; k < count; k++) {
+        exact[k] = filters[filter].weight((k + first - center + 0.5) * inverse);
+        sum += exact[k];
+    }
+    int32_t *weight = axis->weight + (size_t)i * (size_t)axis->taps;
+    for (int k = 0; k < count; k++) {
+        double w = sum != 0.0 ? exact[k] / sum : exact[k];
+        w *= 1 << PRECISION_BITS;
+        weight[k] = (int32_t)(w < 0 ? w - 0.5 : w + 0.5);
+    }
+    axis->first[i] = first;
+    axis->count[i] = count;
+}
+
+/* `in` source pixels, of which [start, start + span) are spread over `out`. */
+static tl_status fill_axis(tl_axis *axis, tl_buffer *table, tl_interpolation filter, int in,
+                           int start, int span, int out, tl_error *err)
+{
+    double step = (double)span / out, scale = step < 1.0 ? 1.0 : step;
+    int taps = (int)ceil(filters[filter].support * scale) * 2 + 1;
+    size_t lines = (size_t)out * sizeof(int), weights, bytes;
+    if (!tl_mul((size_t)out * sizeof(int32_t), (size_t)taps, &weights) ||
+        !tl_add(weights, 2 * lines + (size_t)taps * sizeof(double), &bytes))
+        return tl_fail(err, TL_NOMEM, "resizing %d to %d pixels does not fit in memory", in, out);
+    TL_TRY(tl_buffer_reserve(table, bytes, "a resize table", err));
+    double *exact = table->data; /* first, for its alignment */
+    axis->first = (int *)(exact + taps);
+    axis->count = axis->first + out;
+    axis->weight = axis->count + out;
+    axis->out = out;
+    axis->taps = taps;
+    for (int i = 0; i < out; i++)
+        fill_line(axis, i, filter, start + (i + 0.5) * step, scale, in, exact);
+    return TL_OK;
+}
+
+static uint8_t round_8(int32_t sum)
+{
+    int32_t value = sum >> PRECISION_BITS;
+    return (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value);
+}
+
+static inline __attribute__((always_inline)) void filter_columns(const tl_axis *axis,
+                                                                 const uint8_t *row, int channels,
+                                                                 uint8_t *to)
+{
+    for (int x = 0; x < axis->out; x++) {
+        const int32_t *weight = axis->weight + (size_t)x * (size_t)axis->taps;
+        const uint8_t *from = row + (size_t)axis->first[x] * (size_t)channels;
+        int count = axis->count[x];
+        int32_t sum[TL_MAX_CHANNELS];
+        for (int c = 0; c < channels; c++)
+            sum[c] = 1 << (PRECISION_BITS - 1);
+        for (int k = 0; k < count; k++, from += channels)
+            for (int c = 0; c < channels; c++)
+                sum[c] += from[c] * weight[k];
+        for (int c = 0; c < channels; c++)
+            *to++ = round_8(sum[c]);
+    }
+}
+
+/* Rows [from, from + n) of src, each resized to axis->out pixels. */
+static void filter_rows(const tl_axis *axis, const tl_pixels *src, int from, int n, uint8_t *to)
+{
+    size_t stride = (size_t)axis->out * (size_t)src->channels;
+    for (int y = 0; y < n; y++, to += stride) {
+        const uint8_t *row = (const uint8_t *)src->data + (size_t)(from + y) * src->stride;
+        if (src->channels == 3)
+            filter_columns(axis, row, 3, to);
+        else if (src->channels == 1)
+            filter_columns(axis, row, 1, to);
+        else
+            filter_columns(axis, row, src->channels, to);
+    }
+}
+
+/* Output row i out of rows of `n` bytes, `stride` apart; `offset` is the source row at rows[0]. */
+static void filter_line(const tl_axis *axis, int i, const uint8_t *rows, size_t stride, int offset,
+                        size_t n, int32_t *restrict sums, float *restrict to)
+{
+    const int32_t *weight = axis->weight + (size_t)i * (size_t)axis->taps;
+    const uint8_t *row = rows + (size_t)(axis->first[i] - offset) * stride;
+    for (size_t j = 0; j < n; j++)
+        sums[j] = 1 << (PRECISION_BITS - 1);
+    for (int k = 0; k < axis->count[i]; k++, row += stride) {
+        int32_t w = weight[k];
+        for (size_t j = 0; j < n; j++)
+            sums[j] += row[j] * w;
+    }
+    for (size_t j = 0; j < n; j++)
+        to[j] = (float)round_8(sums[j]);
+}
+
+static unsigned multiply_255(unsigned a, unsigned b)
+{
+    unsigned t = a * b + 128u;
+    return ((t >> 8) + t) >> 8;
+}
+
+/* Pillow resizes RGBA with the colours multiplied by alpha, so that hidden colours do not bleed.
+ */
+static tl_status premultiply(tl_resizer *resizer, tl_pixels *src, tl_error *err)
+{
+    size_t row = (size_t)src->width * 4, bytes;
+    if (!tl_mul(row, (size_t)src->height, &bytes))
+        return tl_fail(err, TL_NOMEM, "%d x %d pixels do not fit in memory", src->width,
+                       src->height);
+    TL_TRY(tl_buffer_reserve(&resizer->premultiplied, bytes, "an image with alpha", err));
+    uint8_t *to = resizer->premultiplied.data;
+    for (int y = 0; y < src->height; y++) {
+        const uint8_t *from = (const uint8_t *)src->data + (size_t)y * src->stride;
+        for (int x = 0; x < src->width; x++, from += 4, to += 4) {
+            for (int c = 0; c < 3; c++)
+                to[c] = (uint8_t)multiply_255(from[c], from[3]);
+            to[3] = from[3];
+        }
+    }
+    src->data = resizer->premultiplied.data;
+    src->stride = row;
+    return TL_OK;
+}
+
+static void unpremultiply(float *pixels, int width)
+{
+    for (int x = 0; x < width; x++, pixels += 4) {
+        int alpha = (int)pixels[3];
+        if (alpha == 0 || alpha == 255)
+            continue;
+        for (int c = 0; c < 3; c++) {
+            int value = 255 * (int)pixels[c] / alpha;
+            pixels[c] = (float)(value > 255 ? 255 : value);
+        }
+    }
+}
+
+/* Horizontal pass over the rows the vertical pass needs; Pillow leaves a pass out when it would
+ * change nothing. */
+tl_status tl_resample_pil(tl_resizer *resizer, const tl_pixels *src, const tl_box *box,
+                          tl_interpolation filter, const tl_target *target, tl_error *err)
+{
+    bool across = target->width != box->width || box->x != 0 || box->width != src->width;
+    bool down = target->height != box->height || box->y != 0 || box->height != src->height;
+    bool alpha = src->channels == 4 && (across || down);
+    tl_pixels from = *src;
+    if (alpha)
+        TL_TRY(premultiply(resizer, &from, err));
+
+    tl_axis x = {0}, y = {0};
+    if (across)
+        TL_TRY(fill_axis(&x, &resizer->x_table, filter, src->width, box->x, box->width,
+                         target->width, err));
+    if (down)
+        TL_TRY(fill_axis(&y, &resizer->y_table, filter, src->height, box->y, box->height,
+                         target->height, err));
+    size_t row = (size_t)target->width * (size_t)src->channels, bytes;
+    TL_TRY(tl_buffer_reserve(&resizer->sums, row * sizeof(int32_t), "a resized row", err));
+
+    const uint8_t *rows = from.data;
+    size_t stride = from.stride;
+    int first = 0; /* source row at rows[0] */
+    if (across) {
+        first = down ? y.first[0] : 0;
+        int last = target->height - 1;
+        int n = down ? y.first[last] + y.count[last] - first : src->height;
+        if (!tl_mul(row, (size_t)n, &bytes))
+            return tl_fail(err, TL_NOMEM, "%d rows of %zu bytes do not fit in memory", n, row);
+        TL_TRY(tl_buffer_reserve(&resizer->rows, bytes, "resized rows", err));
+        filter_rows(&x, &from, first, n, resizer->rows.data);
+        rows = resizer->rows.data;
+        stride = row;
+    }
+    for (int i = 0; i < target->height; i++) {
+        float *to = target->data + (size_t)i * target->stride;
+        if (down)
+            filter_line(&y, i, rows, stride, first, row, resizer->sums.data, to);
+        else
+            for (size_t j = 0; j < row; j++)
+                to[j] = (float)rows[(size_t)i * stride + j];
+        if (alpha)
+            unpremultiply(to, target->width);
+    }
+    return TL_OK;
+}
+
+/* Pillow adds the step up in double precision instead of multiplying; at exact ties that matters.
+ */
+void tl_nearest_pil(int *index, int out, int in, int first, int count)
+{
+    double step = (double)count / out, at = first + step * 0.5;
+    for (int i = 0; i < out; i++, at += step) {
+        int nearest = (int)at;
+        index[i] = nearest < in - 1 ? nearest : in - 1;
+    }
+}
