@@ -28,8 +28,8 @@ static double filter_hamming(double x)
         return 1.0;
     if (x >= 1.0)
         return 0.0;
-    x *= M_PI;
-    return sin(x) / x * (0.54 + 0.46 * cos(x));
+    x *= M_PI; /* the constants below are floats in Pillow */
+    return sin(x) / x * (0.54f + 0.46f * cos(x));
 }
 
 static double filter_bicubic(double x)
@@ -162,7 +162,7 @@ static void filter_rows(const tl_axis *axis, const tl_pixels *src, int from, int
 
 /* Output row i out of rows of `n` bytes, `stride` apart; `offset` is the source row at rows[0]. */
 static void filter_line(const tl_axis *axis, int i, const uint8_t *rows, size_t stride, int offset,
-                        size_t n, int32_t *restrict sums, float *restrict to)
+                        size_t n, int32_t *restrict sums, uint8_t *restrict to)
 {
     const int32_t *weight = axis->weight + (size_t)i * (size_t)axis->taps;
     const uint8_t *row = rows + (size_t)(axis->first[i] - offset) * stride;
@@ -174,7 +174,7 @@ static void filter_line(const tl_axis *axis, int i, const uint8_t *rows, size_t 
             sums[j] += row[j] * w;
     }
     for (size_t j = 0; j < n; j++)
-        to[j] = (float)round_8(sums[j]);
+        to[j] = round_8(sums[j]);
 }
 
 static unsigned multiply_255(unsigned a, unsigned b)
@@ -206,65 +206,120 @@ static tl_status premultiply(tl_resizer *resizer, tl_pixels *src, tl_error *err)
     return TL_OK;
 }
 
-static void unpremultiply(float *pixels, int width)
+static uint8_t unpremultiplied(uint8_t colour, uint8_t alpha)
 {
-    for (int x = 0; x < width; x++, pixels += 4) {
-        int alpha = (int)pixels[3];
-        if (alpha == 0 || alpha == 255)
-            continue;
-        for (int c = 0; c < 3; c++) {
-            int value = 255 * (int)pixels[c] / alpha;
-            pixels[c] = (float)(value > 255 ? 255 : value);
+    if (alpha == 0 || alpha == 255)
+        return colour;
+    int value = 255 * colour / alpha;
+    return (uint8_t)(value > 255 ? 255 : value);
+}
+
+static void store_row(const uint8_t *row, bool alpha, size_t n, float *to)
+{
+    if (!alpha)
+        for (size_t j = 0; j < n; j++)
+            to[j] = (float)row[j];
+    else
+        for (size_t j = 0; j < n; j++)
+            to[j] = (float)(j % 4 == 3 ? row[j] : unpremultiplied(row[j], row[j | 3]));
+}
+
+/* The passes of one image; an axis without taps is left out. */
+typedef struct tl_passes {
+    tl_axis x, y;
+    bool alpha;
+    const tl_target *target;
+    size_t out_row; /* bytes */
+} tl_passes;
+
+static tl_status reserve_rows(tl_resizer *resizer, size_t row, int n, tl_error *err)
+{
+    size_t bytes;
+    if (!tl_mul(row, (size_t)n, &bytes))
+        return tl_fail(err, TL_NOMEM, "%d rows of %zu bytes do not fit in memory", n, row);
+    return tl_buffer_reserve(&resizer->rows, bytes, "resized rows", err);
+}
+
+/* Every row the second pass needs is resized horizontally; then vertically, if at all. */
+static tl_status run_across_first(tl_resizer *resizer, const tl_pixels *src,
+                                  const tl_passes *passes, tl_error *err)
+{
+    const tl_axis *x = &passes->x, *y = &passes->y;
+    const tl_target *target = passes->target;
+    const uint8_t *rows = src->data;
+    size_t stride = src->stride, n = passes->out_row;
+    int first = 0; /* source row at rows[0] */
+    if (x->taps > 0) {
+        int last = target->height - 1, count = src->height;
+        if (y->taps > 0) {
+            first = y->first[0];
+            count = y->first[last] + y->count[last] - first;
         }
+        TL_TRY(reserve_rows(resizer, n, count, err));
+        filter_rows(x, src, first, count, resizer->rows.data);
+        rows = resizer->rows.data;
+        stride = n;
+    }
+    int32_t *sums = resizer->sums.data;
+    uint8_t *line = (uint8_t *)(sums + n);
+    for (int i = 0; i < target->height; i++) {
+        const uint8_t *row = rows + (size_t)i * stride;
+        if (y->taps > 0) {
+            filter_line(y, i, rows, stride, first, n, sums, line);
+            row = line;
+        }
+        store_row(row, passes->alpha, n, target->data + (size_t)i * target->stride);
+    }
+    return TL_OK;
+}
+
+/* One output row after the other: vertically at the source's width, then horizontally. */
+static void run_down_first(tl_resizer *resizer, const tl_pixels *src, const tl_passes *passes)
+{
+    const tl_target *target = passes->target;
+    size_t in_row = (size_t)src->width * (size_t)src->channels;
+    int32_t *sums = resizer->sums.data;
+    tl_pixels line = *src;
+    uint8_t *mixed = (uint8_t *)(sums + in_row), *out = resizer->rows.data;
+    line.data = mixed;
+    for (int i = 0; i < target->height; i++) {
+        filter_line(&passes->y, i, src->data, src->stride, 0, in_row, sums, mixed);
+        if (passes->x.taps > 0)
+            filter_rows(&passes->x, &line, 0, 1, out);
+        store_row(passes->x.taps > 0 ? out : mixed, passes->alpha, passes->out_row,
+                  target->data + (size_t)i * target->stride);
     }
 }
 
-/* Horizontal pass over the rows the vertical pass needs; Pillow leaves a pass out when it would
- * change nothing. */
 tl_status tl_resample_pil(tl_resizer *resizer, const tl_pixels *src, const tl_box *box,
                           tl_interpolation filter, const tl_target *target, tl_error *err)
 {
+    /* Pillow leaves a pass out when it would change nothing */
     bool across = target->width != box->width || box->x != 0 || box->width != src->width;
     bool down = target->height != box->height || box->y != 0 || box->height != src->height;
-    bool alpha = src->channels == 4 && (across || down);
-    tl_pixels from = *src;
-    if (alpha)
-        TL_TRY(premultiply(resizer, &from, err));
+    /* and since version 13 begins with the vertical one when that shrinks the image more */
+    int64_t shrink_y = (int64_t)src->height - target->height;
+    int64_t shrink_x = (int64_t)src->width - target->width;
+    bool down_first = down && shrink_y > 0 && shrink_y > 2 * shrink_x;
 
-    tl_axis x = {0}, y = {0};
+    tl_passes passes = {.alpha = src->channels == 4 && (across || down),
+                        .target = target,
+                        .out_row = (size_t)target->width * (size_t)src->channels};
+    tl_pixels from = *src;
+    if (passes.alpha)
+        TL_TRY(premultiply(resizer, &from, err));
     if (across)
-        TL_TRY(fill_axis(&x, &resizer->x_table, filter, src->width, box->x, box->width,
+        TL_TRY(fill_axis(&passes.x, &resizer->x_table, filter, src->width, box->x, box->width,
                          target->width, err));
     if (down)
-        TL_TRY(fill_axis(&y, &resizer->y_table, filter, src->height, box->y, box->height,
+        TL_TRY(fill_axis(&passes.y, &resizer->y_table, filter, src->height, box->y, box->height,
                          target->height, err));
-    size_t row = (size_t)target->width * (size_t)src->channels, bytes;
-    TL_TRY(tl_buffer_reserve(&resizer->sums, row * sizeof(int32_t), "a resized row", err));
-
-    const uint8_t *rows = from.data;
-    size_t stride = from.stride;
-    int first = 0; /* source row at rows[0] */
-    if (across) {
-        first = down ? y.first[0] : 0;
-        int last = target->height - 1;
-        int n = down ? y.first[last] + y.count[last] - first : src->height;
-        if (!tl_mul(row, (size_t)n, &bytes))
-            return tl_fail(err, TL_NOMEM, "%d rows of %zu bytes do not fit in memory", n, row);
-        TL_TRY(tl_buffer_reserve(&resizer->rows, bytes, "resized rows", err));
-        filter_rows(&x, &from, first, n, resizer->rows.data);
-        rows = resizer->rows.data;
-        stride = row;
-    }
-    for (int i = 0; i < target->height; i++) {
-        float *to = target->data + (size_t)i * target->stride;
-        if (down)
-            filter_line(&y, i, rows, stride, first, row, resizer->sums.data, to);
-        else
-            for (size_t j = 0; j < row; j++)
-                to[j] = (float)rows[(size_t)i * stride + j];
-        if (alpha)
-            unpremultiply(to, target->width);
-    }
+    size_t row = down_first ? (size_t)src->width * (size_t)src->channels : passes.out_row;
+    TL_TRY(tl_buffer_reserve(&resizer->sums, row * (sizeof(int32_t) + 1), "a resized row", err));
+    if (!down_first)
+        return run_across_first(resizer, &from, &passes, err);
+    TL_TRY(tl_buffer_reserve(&resizer->rows, passes.out_row, "a resized row", err));
+    run_down_first(resizer, &from, &passes);
     return TL_OK;
 }
 
