@@ -20,7 +20,10 @@ from tlfast.saving.source import Source, open_source
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
 
-_STORAGES = {"torch FloatStorage": np.dtype("<f4"), "torch LongStorage": np.dtype("<i8")}
+_STORAGES: dict[str, np.dtype] = {
+    "torch FloatStorage": np.dtype("<f4"),
+    "torch LongStorage": np.dtype("<i8"),
+}
 _ORDERED_DICT = "collections OrderedDict"
 _REBUILD = "torch._utils _rebuild_tensor_v2"
 _ALLOWED = {*_STORAGES, _ORDERED_DICT, _REBUILD}
@@ -272,7 +275,7 @@ def read_torch_file(
         check_hash(source, sha256)
     # The header is read alone: mutated files must not cost more than they hold.
     head = memoryview(source.read(0, min(source.size, MAX_HEADER_BYTES)))
-    if head[:4] == b"PK\x03\x04":
+    if bytes(head[:4]) == b"PK\x03\x04":
         raise FormatError(
             f"{source.name}: a torch file in the zip form of torch 1.6 and later; only files of "
             "the older form are read (torch.save(..., _use_new_zipfile_serialization=False))"
