@@ -3,30 +3,35 @@
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 
-def write_file(path: str | os.PathLike[str], parts: Iterable[bytes | memoryview]) -> None:
-    """Replace a file's content; after a crash or a full disk the old content is still there.
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Give a file object whose content replaces `path` when the block ends without an error.
+
+    The content goes to a temporary file in the same folder, is put on the disk, and takes the
+    name in one step; after an error, a crash or a full disk the old file is still there.
 
     Args:
         path: the file; missing folders are made, a link is followed.
-        parts: the content, piece by piece.
 
     Raises:
         OSError: naming `path`; nothing of the new content is left then.
     """
     target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise IsADirectoryError(21, "cannot write a file, there is a folder", os.fspath(path))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(".part", f".{target.name}.", target.parent)
+        descriptor, name = tempfile.mkstemp(".part", f".{target.name[:200]}.", target.parent)
     except OSError as exc:
         raise OSError(exc.errno, f"cannot write: {exc.strerror}", os.fspath(path)) from exc
     try:
         with os.fdopen(descriptor, "wb") as file:
-            for part in parts:
-                file.write(part)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.chmod(name, _mode(target))
@@ -34,9 +39,8 @@ def write_file(path: str | os.PathLike[str], parts: Iterable[bytes | memoryview]
         sync_folder(target.parent)
     except OSError as exc:
         raise OSError(
-            exc.errno, f"cannot write (the old file, if any, is kept): {exc.strerror}",
-            os.fspath(path),
-        ) from exc  # fmt: skip
+            exc.errno, f"cannot write (an older file is kept): {exc.strerror}", os.fspath(path)
+        ) from exc
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)

@@ -1,9 +1,10 @@
 """Bounded random access to a model or weight file: the only way file bytes are opened."""
 
+import io
 import os
 import stat
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 import numpy as np
 
@@ -61,6 +62,12 @@ class Source:
             if not count:
                 raise FormatError(f"{self.name}: the file was shortened while it was read")
             done += count
+
+    def file(self) -> BinaryIO:
+        """Return a new file object on the same content, to be closed by the caller."""
+        if self._data is not None:
+            return io.BytesIO(self._data)
+        return os.fdopen(os.dup(self._descriptor), "rb")
 
     def close(self) -> None:
         """Close the file; reading afterwards raises OSError or ValueError."""

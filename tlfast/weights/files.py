@@ -120,6 +120,8 @@ def _untar(archive: Path, folder: Path) -> None:
             total += member.size
             if total > limit or count > _MAX_MEMBERS:
                 raise ValueError(f"{archive}: unpacks to more than {limit} bytes; refused")
+            if member.name.startswith("/") or ".." in member.name.split("/"):
+                raise ValueError(f"{archive}: refused: member {member.name!r}")
             try:
                 # The data filter refuses paths and links that lead outside, and devices.
                 tar.extract(member, folder, filter="data")

@@ -60,7 +60,7 @@ def load_lite(model: Any, tensors: dict[str, np.ndarray], where: str) -> None:
     """
     layers = {layer.name: layer for layer in model.layers}
     used: set[str] = set()
-    assignments = []
+    assignments: list[tuple[Any, np.ndarray]] = []
     for name, (prefix, kind) in lite_layers(list(layers)).items():
         if name not in layers:
             raise FormatError(f"{where}: the model {model.name!r} has no layer {name!r}")

@@ -1,0 +1,340 @@
+"""`save_model`, `load_model`, `save_weights`, `load_weights`."""
+
+import json
+import os
+from collections.abc import Callable
+from typing import Any
+
+from tlfast._serialization import deserialize, serialize
+from tlfast.saving import archive, legacy_h5, weights_h5
+from tlfast.saving.atomic import replacing
+from tlfast.saving.config_json import parse_json, refuse_code
+from tlfast.saving.errors import FormatError
+from tlfast.saving.hdf5_read import SIGNATURE, Dataset, File
+from tlfast.saving.record import KEY, dump_record, get_record, restore_record
+from tlfast.saving.source import Source, open_source
+
+_HDF5_ENDINGS = (".h5", ".hdf5")
+# NASNetLarge has 1,041 layers. Rebuilding costs the square of this in the worst order.
+MAX_LAYERS = 10_000
+# What building a model from a damaged config may raise beside FormatError.
+_BUILD_ERRORS = (
+    ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError,
+    NotImplementedError, AssertionError,
+)  # fmt: skip
+
+Path = str | os.PathLike[str]
+
+
+# ---- saving
+
+
+def save_model(
+    model: Any,
+    filepath: Path,
+    overwrite: bool = True,
+    zipped: bool | None = None,
+    include_optimizer: bool = True,
+    save_format: str | None = None,
+) -> None:
+    """Write a model: architecture, weights, compile arguments, optimizer state, record.
+
+    The file appears whole or not at all; Keras 3 opens it.
+
+    Args:
+        model: a built model.
+        filepath: ending in `.keras`, or in `.h5` or `.hdf5` for Keras' older format.
+        overwrite: False raises when the file is there.
+        zipped: None or True; folders are not written.
+        include_optimizer: with compile arguments and optimizer state.
+        save_format: None, or "keras" or "h5" in agreement with the ending.
+
+    Raises:
+        ValueError: another ending, an unbuilt model, or something that has no stored form.
+        FileExistsError: the file is there and `overwrite` is False.
+        OSError: the file cannot be written; an older one is kept.
+    """
+    path = os.fspath(filepath)
+    legacy = path.endswith(_HDF5_ENDINGS)
+    if not legacy and not path.endswith(".keras"):
+        raise ValueError(
+            "Invalid filepath extension for saving. Please add either a `.keras` extension for "
+            "the native Keras format (recommended) or a `.h5` extension. "
+            f"Received: filepath={path}"
+        )
+    if zipped is False:
+        raise ValueError("zipped=False (a folder instead of a file) is not supported")
+    if save_format not in (None, "h5" if legacy else "keras"):
+        raise ValueError(
+            f"save_format={save_format!r} does not agree with {path!r}; the ending decides: "
+            "`.keras` or `.h5`"
+        )
+    _check_built(model)
+    _check_overwrite(path, overwrite)
+    config = serialize(model)
+    if not include_optimizer:
+        config["compile_config"] = {}
+    optimizer = getattr(model, "optimizer", None) if include_optimizer else None
+    if legacy:
+        content = _hdf5(lambda root: _write_legacy(root, model, config, include_optimizer))
+        with replacing(path) as file:
+            file.write(content)
+        return
+    metadata = {"keras_version": legacy_h5.FORMAT_VERSION, KEY: json.loads(dump_record(model))}
+    weights = _hdf5(lambda root: weights_h5.write_weights(root, model, optimizer))
+    with replacing(path) as file:
+        archive.write_archive(file, config, metadata, weights)
+
+
+def save_weights(model: Any, filepath: Path, overwrite: bool = True) -> None:
+    """Write the weights of a model, and the optimizer's variables when it is compiled.
+
+    Args:
+        model: a built model.
+        filepath: ending in `.weights.h5`; another `.h5` or `.hdf5` gives Keras' older layout,
+            which Keras expects under such a name (without the optimizer).
+        overwrite: False raises when the file is there.
+
+    Raises:
+        ValueError: another ending, or an unbuilt model.
+        FileExistsError: the file is there and `overwrite` is False.
+        OSError: the file cannot be written; an older one is kept.
+    """
+    path = os.fspath(filepath)
+    if not path.endswith(_HDF5_ENDINGS):
+        raise ValueError(
+            f"The filename must end in `.weights.h5`. Received: filepath={path} (model.save "
+            "writes whole models to `.keras`)"
+        )
+    _check_built(model)
+    _check_overwrite(path, overwrite)
+    optimizer = getattr(model, "optimizer", None)
+
+    def write(root: Any) -> None:
+        if path.endswith(".weights.h5"):
+            weights_h5.write_weights(root, model, optimizer)
+        else:
+            legacy_h5.write_weights(root, model)
+        if get_record(model):
+            root.attrs[KEY] = dump_record(model)
+
+    content = _hdf5(write)
+    with replacing(path) as file:
+        file.write(content)
+
+
+def _write_legacy(root: Any, model: Any, config: dict[str, Any], optimizer: bool) -> None:
+    legacy_h5.write_model(root, model, config, optimizer)
+    if get_record(model):
+        root.attrs[KEY] = dump_record(model)
+
+
+def _hdf5(write: Callable[[Any], None]) -> bytes:
+    """Return the content of an HDF5 file made in memory; libhdf5 never opens a real one."""
+    import h5py
+
+    with h5py.File("memory", "w", driver="core", backing_store=False, libver="earliest") as root:
+        write(root)
+        root.flush()
+        image: bytes = root.id.get_file_image()
+    return image
+
+
+def _check_built(model: Any) -> None:
+    if not model.built:
+        raise ValueError(
+            f"Model '{model.name}' is not built and has no weights yet: give it an Input as the "
+            "first layer, or call it on data, before saving or loading weights"
+        )
+
+
+def _check_overwrite(path: str, overwrite: bool) -> None:
+    if not overwrite and os.path.exists(path):
+        raise FileExistsError(17, "the file is there and overwrite=False", path)
+
+
+# ---- loading
+
+
+def load_model(
+    filepath: Path,
+    custom_objects: dict[str, Any] | None = None,
+    compile: bool = True,
+    safe_mode: bool = True,
+) -> Any:
+    """Read a model from a `.keras` or `.h5` file of Keras 2, Keras 3 or tlfast.
+
+    The content decides the format, not the name. Classes come from a fixed table; nothing is
+    imported because a file names it, and code in files (Lambda) is refused.
+
+    Args:
+        filepath: the file.
+        custom_objects: your own classes and functions by name, for files that hold them.
+        compile: also restore the compile arguments and the optimizer's state.
+        safe_mode: True; code in files is never run.
+
+    Returns:
+        The model, compiled if it was.
+
+    Raises:
+        FormatError: damaged, not such a file, or something in it that is not allowed.
+        OSError: the file cannot be opened.
+    """
+    if safe_mode is not True:
+        raise ValueError("safe_mode=False is not supported: code in model files is never run")
+    path = os.fspath(filepath)
+    if os.path.isdir(path):
+        raise FormatError(
+            f"{path}: a folder (TensorFlow's SavedModel or an unzipped model), which is not read; "
+            "save the model as `.keras` first"
+        )
+    with open_source(path) as source:
+        head = source.read(0, min(8, source.size))
+        if head[:4] == b"PK\x03\x04":
+            return _load_archive(source, custom_objects, compile)
+        if head == SIGNATURE:
+            return _load_legacy(source, custom_objects, compile)
+    raise FormatError(
+        f"{path}: neither a `.keras` nor an HDF5 file (it starts with {head!r}); was the download "
+        "cut short, or is it a web page?"
+    )
+
+
+def _load_archive(source: Source, custom_objects: dict[str, Any] | None, compiled: bool) -> Any:
+    where = source.name
+    members = archive.read_archive(source)
+    config = parse_json(members[archive.CONFIG], f"{where}: {archive.CONFIG}")
+    model = _build(config, custom_objects, where)
+    with File(members[archive.WEIGHTS], f"{where}: {archive.WEIGHTS}") as file:
+        weights_h5.read_weights(file.root, model, where)
+        if archive.METADATA in members:
+            metadata = parse_json(members[archive.METADATA], f"{where}: {archive.METADATA}")
+            restore_record(model, metadata.get(KEY), where)
+        if compiled and config.get("compile_config"):
+            _compile(model, config["compile_config"], where)
+            group = file.root.group("optimizer/vars")
+            if group is not None:
+                weights_h5.read_optimizer(weights_h5.read_vars(group), model, where)
+    return model
+
+
+def _load_legacy(source: Source, custom_objects: dict[str, Any] | None, compiled: bool) -> Any:
+    where = source.name
+    with File(source) as file:
+        text = file.root.attrs.get("model_config")
+        if not isinstance(text, str):
+            raise FormatError(
+                f"{where}: No model config found in the file: it holds weights only. Build the "
+                "model in Python, then call its load_weights"
+            )
+        model = _build(parse_json(text, f"{where}: model_config"), custom_objects, where)
+        group = legacy_h5.weights_group(file.root)
+        if group is None:
+            raise FormatError(f"{where}: a model config without weights")
+        legacy_h5.read_weights(group, model, where)
+        restore_record(model, file.root.attrs.get(KEY), where)
+        training = file.root.attrs.get("training_config")
+        if compiled and isinstance(training, str):
+            parsed = parse_json(training, f"{where}: training_config")
+            _compile(model, legacy_h5.compile_config(parsed), where)
+            datasets = legacy_h5.read_optimizer_datasets(file.root)
+            if datasets:
+                weights_h5.read_optimizer(datasets, model, where)
+    return model
+
+
+def _build(config: dict[str, Any], custom_objects: dict[str, Any] | None, where: str) -> Any:
+    from tlfast.models import Model
+
+    refuse_code(config, where)
+    count = _count_layers(config)
+    if count > MAX_LAYERS:
+        raise FormatError(f"{where}: {count} layers, more than {MAX_LAYERS}")
+    try:
+        # The compile arguments of nested models play no part, the outer ones come later.
+        model = deserialize(config, custom_objects, kind="layers")
+    except FormatError:
+        raise
+    except _BUILD_ERRORS as exc:
+        raise FormatError(f"{where}: the model cannot be built from its config: {exc}") from exc
+    if not isinstance(model, Model):
+        raise FormatError(f"{where}: holds a {config.get('class_name')!r}, which is not a model")
+    return model
+
+
+def _count_layers(config: Any) -> int:
+    """The lengths of all lists of layers, at any depth."""
+    if isinstance(config, dict):
+        layers = config.get("layers")
+        own = len(layers) if isinstance(layers, list) else 0
+        return own + sum(map(_count_layers, config.values()))
+    if isinstance(config, list):
+        return sum(map(_count_layers, config))
+    return 0
+
+
+def _compile(model: Any, config: Any, where: str) -> None:
+    refuse_code(config, where)
+    try:
+        model.compile_from_config(config)
+    except _BUILD_ERRORS as exc:
+        raise FormatError(
+            f"{where}: the model cannot be compiled as the file says: {exc}. "
+            "load_model(..., compile=False) loads it without"
+        ) from exc
+
+
+def load_weights(
+    model: Any,
+    filepath: Path,
+    skip_mismatch: bool = False,
+    by_name: bool = False,
+) -> None:
+    """Read weights into a model from any file of Keras 2, Keras 3 or tlfast that has some.
+
+    The content decides the format: `.weights.h5`, a `.keras` archive, an older weights file or
+    an older full model. All weights are read and checked before the first is changed.
+
+    Args:
+        model: a built model.
+        filepath: the file.
+        skip_mismatch: leave out layers that do not fit, with one warning.
+        by_name: pair layers by name; only for the older layout.
+
+    Raises:
+        FormatError: the file is damaged or does not fit the model; nothing is changed.
+        OSError: the file cannot be opened.
+    """
+    _check_built(model)
+    with open_source(filepath) as source:
+        where = source.name
+        head = source.read(0, min(8, source.size))
+        if head[:4] == b"PK\x03\x04":
+            data = archive.read_archive(source)[archive.WEIGHTS]
+            with File(data, f"{where}: {archive.WEIGHTS}") as file:
+                _load_into(file, model, where, skip_mismatch, by_name)
+        elif head == SIGNATURE:
+            with File(source) as file:
+                _load_into(file, model, where, skip_mismatch, by_name)
+        else:
+            raise FormatError(
+                f"{where}: neither an HDF5 nor a `.keras` file (it starts with {head!r})"
+            )
+
+
+def _load_into(file: File, model: Any, where: str, skip: bool, by_name: bool) -> None:
+    group = legacy_h5.weights_group(file.root)
+    if group is not None:
+        legacy_h5.read_weights(group, model, where, by_name, skip)
+        return
+    if by_name:
+        raise FormatError(
+            f"{where}: by_name=True works with Keras' older HDF5 layout only; this file names its "
+            "weights by class and number"
+        )
+    weights_h5.read_weights(file.root, model, where, skip)
+    stored = file.root.group("optimizer/vars")
+    optimizer = getattr(model, "optimizer", None)
+    if stored is not None and optimizer is not None and optimizer.built:
+        datasets: list[Dataset] = weights_h5.read_vars(stored)
+        weights_h5.read_optimizer(datasets, model, where)

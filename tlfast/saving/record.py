@@ -1,0 +1,85 @@
+"""What a model file tells beside the network: class names, input size, how it was trained.
+
+Keras ignores it: it lies under the key "tlfast" of metadata.json in `.keras` files, and in the
+attribute "tlfast" of the root in HDF5 files.
+"""
+
+import json
+from typing import Any
+
+from tlfast.saving.config_json import parse_json
+from tlfast.saving.errors import FormatError
+
+KEY = "tlfast"
+MAX_BYTES = 4 << 20
+
+
+def get_record(model: Any) -> dict[str, Any]:
+    """Return a model's record; changes to it are written by the next save.
+
+    Args:
+        model: any model.
+
+    Returns:
+        A dict of plain values; usual keys are "class_names" (list of text), "image_size"
+        ([height, width]) and "history" (dict of lists).
+    """
+    record = getattr(model, "_file_record", None)
+    if record is None:
+        record = model._file_record = {}
+    return record  # type: ignore[no-any-return]
+
+
+def update_record(model: Any, **values: Any) -> None:
+    """Put values into a model's record; None removes a key.
+
+    Args:
+        model: any model.
+        **values: plain values (numbers, text, lists and dicts of these).
+
+    Raises:
+        ValueError: a value that JSON cannot hold.
+    """
+    for key, value in values.items():
+        _dump({key: value})
+        if value is None:
+            get_record(model).pop(key, None)
+        else:
+            get_record(model)[key] = value
+
+
+def dump_record(model: Any) -> str:
+    """Return the record as JSON, for an attribute of an HDF5 file."""
+    return _dump(get_record(model))
+
+
+def restore_record(model: Any, found: object, where: str) -> None:
+    """Set a model's record from what a file holds.
+
+    Args:
+        model: the model just loaded.
+        found: None, JSON text, or a parsed dict.
+        where: text that names the file in error messages.
+    """
+    if found is None:
+        return
+    if isinstance(found, str):
+        if len(found) > MAX_BYTES:
+            raise FormatError(f"{where}: a record of {len(found)} bytes, more than {MAX_BYTES}")
+        found = parse_json(found, f"{where}: attribute {KEY!r}")
+    if not isinstance(found, dict):
+        raise FormatError(f"{where}: the entry {KEY!r} is not an object")
+    model._file_record = found
+
+
+def _dump(record: dict[str, Any]) -> str:
+    try:
+        text = json.dumps(record)
+    except (TypeError, ValueError) as exc:
+        raise ValueError(
+            f"the record of a model holds numbers, text, lists and dicts of these only ({exc}); "
+            f"received the keys {sorted(record)}"
+        ) from exc
+    if len(text) > MAX_BYTES:
+        raise ValueError(f"the record of a model has at most {MAX_BYTES} bytes, not {len(text)}")
+    return text

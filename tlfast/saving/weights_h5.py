@@ -1,0 +1,140 @@
+"""Keras 3's weight layout: `layers/<class>[_k]/vars/<i>`, in `.weights.h5` and inside `.keras`.
+
+Layer names play no part: the k-th layer of a class in the order of `model.layers` has the
+suffix `_k`. Source: keras/src/saving/saving_lib.py of Keras 3.15.1, `_save_state` and
+`_save_container_state`.
+"""
+
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from tlfast._naming import to_snake_case
+from tlfast.saving.hdf5_read import Dataset, Group
+from tlfast.saving.plan import Plan
+
+# What the container of layers was called in files of Keras 2.13.
+_OLD_CONTAINER = "_layer_checkpoint_dependencies"
+
+
+def own_variables(layer: Any) -> list[Any]:
+    """Return a layer's own variables in file order: trainable ones first, as created."""
+    return [*layer._own_trainable, *layer._own_non_trainable]
+
+
+def walk(model: Any) -> Iterator[tuple[str, Any]]:
+    """Yield (path, layer) for the model and every layer inside; shared layers once.
+
+    Args:
+        model: a built model.
+    """
+    seen: set[int] = set()
+
+    def visit(path: str, layer: Any) -> Iterator[tuple[str, Any]]:
+        if id(layer) in seen:
+            return
+        seen.add(id(layer))
+        yield path, layer
+        used: defaultdict[str, int] = defaultdict(int)
+        for inner in getattr(layer, "layers", ()):
+            name = to_snake_case(type(inner).__name__)
+            number = used[name]
+            used[name] += 1
+            yield from visit(f"{path}layers/{name}{f'_{number}' if number else ''}/", inner)
+
+    yield from visit("", model)
+
+
+def write_weights(root: Any, model: Any, optimizer: Any = None) -> None:
+    """Write a model's weights, and an optimizer's variables, into an h5py group.
+
+    Args:
+        root: an empty `h5py.Group`.
+        model: a built model.
+        optimizer: a built optimizer, or None.
+    """
+    for path, layer in walk(model):
+        _write_vars(root, path, layer.name, own_variables(layer))
+    if optimizer is not None and optimizer.built:
+        _write_vars(root, "optimizer/", optimizer.name, optimizer.variables)
+
+
+def _write_vars(root: Any, path: str, name: str, variables: list[Any]) -> None:
+    group = root.create_group(f"{path}vars")
+    group.attrs["name"] = name
+    for index, variable in enumerate(variables):
+        group.create_dataset(str(index), data=np.asarray(variable.numpy()))
+
+
+def read_weights(root: Group, model: Any, where: str, skip_mismatch: bool = False) -> None:
+    """Load a model's weights from a file in this layout.
+
+    Args:
+        root: root group of the file.
+        model: a built model.
+        where: text that names the file in error messages.
+        skip_mismatch: leave out layers that do not fit, with a warning.
+
+    Raises:
+        FormatError: a layer does not fit, or the file is damaged; nothing is changed.
+    """
+    plan = Plan(where, skip_mismatch)
+    old = "layers" not in root and _OLD_CONTAINER in root
+    for path, layer in walk(model):
+        variables = own_variables(layer)
+        if not variables:
+            continue
+        group = root.group(f"{path.replace('layers/', _OLD_CONTAINER + '/') if old else path}vars")
+        if group is None:
+            plan.problem(
+                layer.name, f"Layer '{layer.name}' has no weights in the file (no {path}vars)"
+            )
+            continue
+        plan.add(layer.name, variables, read_vars(group))
+    plan.apply()
+
+
+def read_vars(group: Group) -> list[Dataset]:
+    """Return the datasets "0", "1", ... of a `vars` group, as many as there are."""
+    found = []
+    for index in range(len(group.keys())):
+        dataset = group.dataset(str(index))
+        if dataset is None:
+            break
+        found.append(dataset)
+    return found
+
+
+def read_optimizer(datasets: list[Dataset], model: Any, where: str) -> bool:
+    """Load the optimizer's variables of a compiled model.
+
+    Args:
+        datasets: step counter, learning rate, slots, as in the file.
+        model: a compiled model; its optimizer is built for its trainable weights.
+        where: text that names the file.
+
+    Returns:
+        Whether they fitted; otherwise a warning is given and the optimizer is left as it is.
+    """
+    optimizer = model.optimizer
+    if not optimizer.built:
+        optimizer.build(model.trainable_weights)
+    variables = optimizer.variables
+    shapes = [tuple(np.shape(variable.numpy())) for variable in variables]
+    if shapes != [dataset.shape for dataset in datasets]:
+        warnings.warn(
+            f"{where}: the state of the optimizer '{optimizer.name}' is not restored: the file "
+            f"has {len(datasets)} variables of it, this model's has {len(variables)}"
+            + (" of other shapes" if len(datasets) == len(variables) else "")
+            + ". Training goes on with a fresh state (were other layers frozen when the file was "
+            "written?)",
+            stacklevel=5,
+        )
+        return False
+    arrays = [dataset.read(shape) for dataset, shape in zip(datasets, shapes, strict=True)]
+    for variable, array in zip(variables, arrays, strict=True):
+        variable.assign(array if array.shape else array.item())
+    return True
