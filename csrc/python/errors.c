@@ -1,5 +1,6 @@
 #include <string.h>
 
+#include "base/compute.h"
 #include "state.h"
 
 /* Which exception a status becomes; DecodeError is the one class of our own. */
@@ -18,9 +19,9 @@ static PyObject *exception_of(tl_py_state *state, tl_status code)
         return exception;
 #include "base/status.def"
 #undef X
-    case TL_OK:
-    case TL_STATUS_COUNT:
-        break;
+        case TL_OK:
+        case TL_STATUS_COUNT:
+            break;
     }
     return PyExc_SystemError;
 }
@@ -52,16 +53,29 @@ int tl_py_wait(bool (*wait)(void *job, int timeout_ms), void (*cancel)(void *job
     bool interrupted = false;
     for (;;) {
         bool ended;
-        Py_BEGIN_ALLOW_THREADS
-        ended = wait(job, 50);
-        Py_END_ALLOW_THREADS
-        if (ended)
-            return interrupted ? -1 : 0;
+        Py_BEGIN_ALLOW_THREADS ended = wait(job, 50);
+        Py_END_ALLOW_THREADS if (ended) return interrupted ? -1 : 0;
         if (!interrupted && PyErr_CheckSignals() != 0) {
             interrupted = true;
             cancel(job);
         }
     }
+}
+
+int tl_py_run_job(tl_py_state *state, tl_job *job)
+{
+    tl_error err = {0};
+    if (tl_compute_submit(job, &err) != TL_OK) {
+        tl_py_raise(state, &err);
+        return -1;
+    }
+    if (tl_py_wait(tl_compute_wait, tl_compute_cancel, job) < 0)
+        return -1;
+    if (job->status != TL_OK) {
+        tl_py_raise(state, &job->err);
+        return -1;
+    }
+    return 0;
 }
 
 int tl_py_add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **slot)

@@ -14,8 +14,8 @@ tl_py_state *tl_py_type_state(PyTypeObject *type)
 
 /* One per file of the binding, NULL at the end. */
 static int (*const add_functions[])(PyObject *, tl_py_state *) = {
-    tl_py_add_image,
-    NULL,
+    tl_py_add_runtime, tl_py_add_variable, tl_py_add_graph, tl_py_add_plan,
+    tl_py_add_image,   NULL,
 };
 
 static int module_exec(PyObject *module)
@@ -43,7 +43,7 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->variable_type);
     Py_VISIT(state->graph_type);
     Py_VISIT(state->plan_type);
-    Py_VISIT(state->optimizer_type);
+    Py_VISIT(state->pool_type);
     Py_VISIT(state->loader_type);
     return 0;
 }
@@ -55,7 +55,7 @@ static int module_clear(PyObject *module)
     Py_CLEAR(state->variable_type);
     Py_CLEAR(state->graph_type);
     Py_CLEAR(state->plan_type);
-    Py_CLEAR(state->optimizer_type);
+    Py_CLEAR(state->pool_type);
     Py_CLEAR(state->loader_type);
     return 0;
 }
@@ -75,14 +75,9 @@ static PyModuleDef_Slot module_slots[] = {
 };
 
 static PyModuleDef module_def = {
-    PyModuleDef_HEAD_INIT,
-    .m_name = "tlfast._core",
-    .m_doc = "The C core of tlfast.",
-    .m_size = sizeof(tl_py_state),
-    .m_slots = module_slots,
-    .m_traverse = module_traverse,
-    .m_clear = module_clear,
-    .m_free = module_free,
+    PyModuleDef_HEAD_INIT,         .m_name = "tlfast._core", .m_doc = "The C core of tlfast.",
+    .m_size = sizeof(tl_py_state), .m_slots = module_slots,  .m_traverse = module_traverse,
+    .m_clear = module_clear,       .m_free = module_free,
 };
 
 PyMODINIT_FUNC PyInit__core(void)

@@ -23,7 +23,7 @@ typedef struct tl_py_state {
     PyTypeObject *variable_type;
     PyTypeObject *graph_type;
     PyTypeObject *plan_type;
-    PyTypeObject *optimizer_type;
+    PyTypeObject *pool_type;
     PyTypeObject *loader_type;
 } tl_py_state;
 
@@ -38,19 +38,28 @@ PyObject *tl_py_raise(tl_py_state *state, const tl_error *err);
 
 /* Waits for a job of the core: `wait` is called without the GIL with a timeout in ms and returns
  * true when the job has ended; signals are handled between the calls. On a pending exception
- * `cancel` is called (GIL held) and the wait goes on until the job has ended. Returns 0, or -1 with
- * the exception set. */
+ * `cancel` is called (GIL held) and the wait goes on until the job has ended. Returns 0, or -1
+ * with the exception set. */
 int tl_py_wait(bool (*wait)(void *job, int timeout_ms), void (*cancel)(void *job), void *job);
 
 /* Creates a heap type from spec, adds it to the module under its short name, keeps a reference in
  * *slot. Returns 0 or -1. */
 int tl_py_add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **slot);
 
+/* The same for a job that is already queued on the compute thread. Returns 0, or -1 with the
+ * exception set (the job's error, or what a signal handler raised). */
+struct tl_job;
+int tl_py_run_job(tl_py_state *state, struct tl_job *job);
+
+/* The core objects inside Python ones; NULL with TypeError when it is another type. */
+struct tl_variable *tl_py_variable(tl_py_state *state, PyObject *object);
+struct tl_graph *tl_py_graph(tl_py_state *state, PyObject *object);
+struct tl_pool *tl_py_pool(tl_py_state *state, PyObject *object);
+
 /* One of these per file of the binding; called from module exec. Return 0 or -1. */
 int tl_py_add_variable(PyObject *module, tl_py_state *state);
 int tl_py_add_graph(PyObject *module, tl_py_state *state);
 int tl_py_add_plan(PyObject *module, tl_py_state *state);
-int tl_py_add_optimizer(PyObject *module, tl_py_state *state);
 int tl_py_add_runtime(PyObject *module, tl_py_state *state);
 int tl_py_add_image(PyObject *module, tl_py_state *state);  /* py_image.c */
 int tl_py_add_loader(PyObject *module, tl_py_state *state); /* py_loader.c */

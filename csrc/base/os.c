@@ -1,0 +1,110 @@
+#include "os.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define HUGE_PAGE ((size_t)2 << 20)
+
+static int affinity_count(void)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0)
+        return CPU_COUNT(&set);
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return n > 0 ? (int)n : 1;
+}
+
+/* Two numbers of a cgroup file ("max" is a missing one); how many were read. */
+static int read_numbers(const char *path, double *first, double *second)
+{
+    FILE *file = fopen(path, "re");
+    if (file == NULL)
+        return 0;
+    char line[64] = "";
+    char *got = fgets(line, sizeof line, file);
+    fclose(file);
+    return got == NULL ? 0 : sscanf(line, "%lf %lf", first, second);
+}
+
+static double quota_count(void)
+{
+    double quota = 0, period = 0;
+    if (read_numbers("/sys/fs/cgroup/cpu.max", &quota, &period) == 2 && period > 0)
+        return quota / period;
+    double unused = 0; /* cgroup v1: one number per file, quota -1 means none */
+    if (read_numbers("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", &quota, &unused) >= 1 && quota > 0 &&
+        read_numbers("/sys/fs/cgroup/cpu/cpu.cfs_period_us", &period, &unused) >= 1 && period > 0)
+        return quota / period;
+    return 0;
+}
+
+int tl_os_cpu_count(void)
+{
+    int n = affinity_count();
+    double quota = quota_count();
+    if (quota > 0) {
+        int limit = (int)quota + (quota > (int)quota);
+        n = limit < n ? limit : n;
+    }
+    return n > 0 ? n : 1;
+}
+
+size_t tl_os_memory_available(void)
+{
+    double available = 0;
+    FILE *file = fopen("/proc/meminfo", "re");
+    char line[128];
+    while (file != NULL && fgets(line, sizeof line, file) != NULL)
+        if (sscanf(line, "MemAvailable: %lf kB", &available) == 1)
+            available *= 1024;
+    if (file != NULL)
+        fclose(file);
+    double limit = 0, used = 0, unused = 0;
+    if (read_numbers("/sys/fs/cgroup/memory.max", &limit, &unused) >= 1 &&
+        read_numbers("/sys/fs/cgroup/memory.current", &used, &unused) >= 1) {
+        double left = limit > used ? limit - used : 0;
+        available = available == 0 || left < available ? left : available;
+    }
+    return available > 0 ? (size_t)available : SIZE_MAX;
+}
+
+tl_status tl_os_map(void **out, size_t bytes, const char *what, tl_error *err)
+{
+    void *ptr = mmap(NULL, bytes != 0 ? bytes : 1, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (ptr == MAP_FAILED)
+        return tl_fail(err, TL_NOMEM, "not enough memory for %s: %zu MB: %s", what, bytes >> 20,
+                       strerror(errno));
+    if (bytes >= HUGE_PAGE) /* a hint: without huge pages everything works, a little slower */
+        (void)madvise(ptr, bytes, MADV_HUGEPAGE);
+    *out = ptr;
+    return TL_OK;
+}
+
+void tl_os_unmap(void *ptr, size_t bytes)
+{
+    if (ptr != NULL)
+        munmap(ptr, bytes != 0 ? bytes : 1);
+}
+
+void tl_os_lower_priority(void)
+{
+    /* Linux: a nice value belongs to a thread. Failing to lower it costs speed only. */
+    (void)setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), 19);
+}
+
+void tl_os_block_signals(void)
+{
+    sigset_t all;
+    sigfillset(&all);
+    (void)pthread_sigmask(SIG_BLOCK, &all, NULL);
+}

@@ -1,0 +1,29 @@
+/* Everything that asks the operating system for more than malloc: a port of tlfast is a new os.c.
+ */
+#ifndef TL_BASE_OS_H
+#define TL_BASE_OS_H
+
+#include <stddef.h>
+
+#include "status.h"
+
+/* Processors this process may use: the smaller of its affinity mask and its cgroup's CPU quota
+ * (rounded up), at least 1. libgomp looks at the mask only. */
+int tl_os_cpu_count(void);
+
+/* Bytes this process may still take: the smaller of MemAvailable and what its cgroup leaves;
+ * SIZE_MAX when the system does not say. */
+size_t tl_os_memory_available(void);
+
+/* bytes of zeroed, page-aligned memory outside the heap, in huge pages where the kernel offers
+ * them. Untouched pages cost nothing. Release with tl_os_unmap and the same size. */
+tl_status tl_os_map(void **out, size_t bytes, const char *what, tl_error *err);
+void tl_os_unmap(void *ptr, size_t bytes);
+
+/* Lowest scheduling priority for the calling thread only. */
+void tl_os_lower_priority(void);
+
+/* Blocks every signal in the calling thread; a thread started from it inherits that. */
+void tl_os_block_signals(void);
+
+#endif

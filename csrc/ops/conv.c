@@ -1,0 +1,386 @@
+/* conv2d and depthwise_conv2d: oneDNN's direct convolution. In an inference plan a batch norm is
+ * folded into the weights, a residual sum and an activation into post-operations. */
+#include <string.h>
+
+#include "base/alloc.h"
+#include "ops/step.h"
+
+/* Roles of a kernel's packed copies. */
+enum { ROLE_FORWARD, ROLE_BACKWARD_DATA };
+
+typedef struct conv_state {
+    tl_primitive forward, backward_data, backward_weights, unpack;
+    tl_pack *kernel, *bias, *kernel_backward; /* borrowed from the pool */
+    float *diff_packed;                       /* diff_weights in the primitive's layout; owned */
+    dnnl_memory_desc_t diff_packed_md, diff_weights_md; /* owned */
+} conv_state;
+
+static bool is_depthwise(const tl_node *node)
+{
+    return node->kind == TL_OP_depthwise_conv2d;
+}
+
+static int64_t n_groups(const tl_node *node)
+{
+    return is_depthwise(node) ? node->weights[0]->dims[2] : node->attrs.groups;
+}
+
+static int64_t n_out(const tl_node *node)
+{
+    const int64_t *k = node->weights[0]->dims;
+    return is_depthwise(node) ? k[2] * k[3] : k[3];
+}
+
+static int64_t out_size(int64_t in, int64_t before, int64_t after, int64_t kernel, int64_t stride,
+                        int64_t dilation)
+{
+    int64_t room = in + before + after - ((kernel - 1) * dilation + 1);
+    return room < 0 ? 0 : room / stride + 1;
+}
+
+static tl_status infer(const tl_graph *graph, const tl_node *node, tl_value *dst, tl_error *err)
+{
+    const tl_value *src = &graph->values[node->src[0]];
+    const tl_variable *kernel = node->weights[0];
+    const tl_attrs *a = &node->attrs;
+    char given[128], has[128];
+    if (src->rank != 4 || kernel == NULL || kernel->rank != 4)
+        return tl_fail(err, TL_SHAPE, "layer '%s': a convolution needs (N, H, W, C), got %s",
+                       node->name, tl_shape_text(src->rank, src->dims, given, sizeof given));
+    int64_t groups = n_groups(node);
+    int64_t in = is_depthwise(node) ? kernel->dims[2] : kernel->dims[2] * groups;
+    if (groups < 1 || src->dims[3] != in || n_out(node) % groups != 0)
+        return tl_fail(err, TL_SHAPE,
+                       "layer '%s': the kernel %s with %lld groups reads %lld channels, the input "
+                       "is %s",
+                       node->name, tl_shape_text(4, kernel->dims, has, sizeof has),
+                       (long long)groups, (long long)in,
+                       tl_shape_text(4, src->dims, given, sizeof given));
+    dst->rank = 4;
+    dst->dims[0] = src->dims[0];
+    dst->dims[1] = out_size(src->dims[1], a->pads[0], a->pads[1], kernel->dims[0], a->strides[0],
+                            a->dilation[0]);
+    dst->dims[2] = out_size(src->dims[2], a->pads[2], a->pads[3], kernel->dims[1], a->strides[1],
+                            a->dilation[1]);
+    dst->dims[3] = n_out(node);
+    return TL_OK;
+}
+
+/* A blocked plan: images (up to 4 channels) come in as nchw, the only source layout with a fast
+ * kernel into a blocked result; groups of few channels have fast kernels in nhwc only. */
+static void choose(const tl_graph *graph, const tl_node *node, tl_layout spatial, tl_layout *src,
+                   tl_layout *dst)
+{
+    int64_t groups = n_groups(node), in = graph->values[node->src[0]].dims[3];
+    bool few_per_group = !is_depthwise(node) && groups > 1 && in / groups % 16 != 0;
+    bool multiplies = is_depthwise(node) && n_out(node) != in;
+    *src = *dst = few_per_group || multiplies ? TL_LAYOUT_PLAIN : spatial;
+    if (*src == TL_LAYOUT_BLOCKED && in <= 4 && groups == 1)
+        *src = TL_LAYOUT_NCHW;
+}
+
+/* Weights in oneDNN's order with the layout left to the primitive. */
+static dnnl_status_t any_weights_md(const tl_node *node, dnnl_memory_desc_t *md)
+{
+    const int64_t *k = node->weights[0]->dims;
+    int64_t groups = n_groups(node);
+    if (groups == 1 && !is_depthwise(node)) {
+        dnnl_dims_t dims = {k[3], k[2], k[0], k[1]};
+        return tl_dnn.memory_desc_create_with_tag(md, 4, dims, dnnl_f32, dnnl_format_tag_any);
+    }
+    int64_t in = is_depthwise(node) ? 1 : k[2];
+    dnnl_dims_t dims = {groups, n_out(node) / groups, in, k[0], k[1]};
+    return tl_dnn.memory_desc_create_with_tag(md, 5, dims, dnnl_f32, dnnl_format_tag_any);
+}
+
+typedef struct conv_geometry {
+    dnnl_dims_t strides, dilates, before, after;
+} conv_geometry;
+
+static conv_geometry geometry_of(const tl_node *node)
+{
+    const tl_attrs *a = &node->attrs;
+    return (conv_geometry){{a->strides[0], a->strides[1]},
+                           {a->dilation[0] - 1, a->dilation[1] - 1},
+                           {a->pads[0], a->pads[2]},
+                           {a->pads[1], a->pads[3]}};
+}
+
+static tl_status bias_md(const tl_step *step, dnnl_memory_desc_t *md, tl_error *err)
+{
+    dnnl_dims_t dims = {n_out(step->node)};
+    dnnl_status_t made = tl_dnn.memory_desc_create_with_tag(md, 1, dims, dnnl_f32, dnnl_a);
+    return made == dnnl_success ? TL_OK : tl_dnn_fail(err, made, step->name);
+}
+
+static bool has_bias(const tl_step *step)
+{
+    return step->node->weights[1] != NULL || step->folded_norm != NULL;
+}
+
+/* The forward primitive descriptor; also the hint of the backward ones. */
+static tl_status create_forward_pd(tl_step *step, const tl_build *build, bool fused,
+                                   dnnl_primitive_desc_t *pd, tl_error *err)
+{
+    tl_status status = TL_OK;
+    dnnl_memory_desc_t weights = NULL, bias = NULL;
+    dnnl_primitive_attr_t attr = NULL;
+    conv_geometry g = geometry_of(step->node);
+    const_dnnl_memory_desc_t known =
+        tl_pool_find_md(build->pool, step->node->weights[0], step->folded_norm, ROLE_FORWARD);
+    if (known != NULL)
+        TL_DNN_GOTO(tl_dnn.memory_desc_clone(&weights, known), step->name);
+    else
+        TL_DNN_GOTO(any_weights_md(step->node, &weights), step->name);
+    if (has_bias(step))
+        TL_TRY_GOTO(bias_md(step, &bias, err));
+    TL_TRY_GOTO(tl_attr_create(&attr, fused ? step : NULL, err));
+    TL_DNN_GOTO(
+        tl_dnn.convolution_forward_primitive_desc_create(
+            pd, tl_dnn.engine, step->training ? dnnl_forward_training : dnnl_forward_inference,
+            dnnl_convolution_direct, step->src[0]->md, weights, bias, step->dst->md, g.strides,
+            g.dilates, g.before, g.after, attr),
+        step->name);
+fail:
+    if (weights != NULL)
+        tl_dnn.memory_desc_destroy(weights);
+    if (bias != NULL)
+        tl_dnn.memory_desc_destroy(bias);
+    if (attr != NULL)
+        tl_dnn.primitive_attr_destroy(attr);
+    return status;
+}
+
+static tl_pack_kind kernel_pack_kind(const tl_node *node)
+{
+    return is_depthwise(node) ? TL_PACK_DEPTHWISE : TL_PACK_KERNEL;
+}
+
+static tl_status create_forward(tl_build *build, tl_step *step, tl_error *err)
+{
+    conv_state *state = step->state;
+    const tl_node *node = step->node;
+    dnnl_primitive_desc_t pd = NULL;
+    TL_TRY(create_forward_pd(step, build, true, &pd, err));
+    tl_status status = tl_pool_get(build->pool, kernel_pack_kind(node), node->weights[0], NULL,
+                                   step->folded_norm, ROLE_FORWARD, n_out(node), n_groups(node),
+                                   tl_dnn.primitive_desc_query_md(pd, dnnl_query_weights_md, 0),
+                                   &state->kernel, err);
+    if (status == TL_OK && has_bias(step))
+        status = tl_pool_get(build->pool, TL_PACK_BIAS, node->weights[0], node->weights[1],
+                             step->folded_norm, ROLE_FORWARD, n_out(node), n_groups(node), NULL,
+                             &state->bias, err);
+    if (status != TL_OK) {
+        tl_dnn.primitive_desc_destroy(pd);
+        return status;
+    }
+    return tl_primitive_create(&state->forward, pd, build, step->name, err);
+}
+
+static tl_status create_backward_data(tl_build *build, tl_step *step, dnnl_primitive_desc_t hint,
+                                      tl_error *err)
+{
+    conv_state *state = step->state;
+    tl_status status = TL_OK;
+    dnnl_memory_desc_t weights = NULL;
+    dnnl_primitive_attr_t attr = NULL;
+    dnnl_primitive_desc_t pd = NULL;
+    conv_geometry g = geometry_of(step->node);
+    TL_DNN_GOTO(any_weights_md(step->node, &weights), step->name);
+    TL_TRY_GOTO(tl_attr_create(&attr, NULL, err));
+    TL_DNN_GOTO(tl_dnn.convolution_backward_data_primitive_desc_create(
+                    &pd, tl_dnn.engine, dnnl_convolution_direct, step->src[0]->md, weights,
+                    step->dst->md, g.strides, g.dilates, g.before, g.after, hint, attr),
+                step->name);
+    TL_TRY_GOTO(tl_pool_get(build->pool, kernel_pack_kind(step->node), step->node->weights[0],
+                            NULL, NULL, ROLE_BACKWARD_DATA, n_out(step->node),
+                            n_groups(step->node),
+                            tl_dnn.primitive_desc_query_md(pd, dnnl_query_weights_md, 0),
+                            &state->kernel_backward, err));
+    status = tl_primitive_create(&state->backward_data, pd, build, step->name, err);
+    pd = NULL;
+fail:
+    if (pd != NULL)
+        tl_dnn.primitive_desc_destroy(pd);
+    if (weights != NULL)
+        tl_dnn.memory_desc_destroy(weights);
+    if (attr != NULL)
+        tl_dnn.primitive_attr_destroy(attr);
+    return status;
+}
+
+/* diff_weights comes in the primitive's layout and is turned into Keras' by `unpack`. */
+static tl_status create_backward_weights(tl_build *build, tl_step *step,
+                                         dnnl_primitive_desc_t hint, tl_error *err)
+{
+    conv_state *state = step->state;
+    tl_status status = TL_OK;
+    dnnl_memory_desc_t weights = NULL, bias = NULL;
+    dnnl_primitive_attr_t attr = NULL;
+    dnnl_primitive_desc_t pd = NULL, unpack = NULL;
+    conv_geometry g = geometry_of(step->node);
+    TL_DNN_GOTO(any_weights_md(step->node, &weights), step->name);
+    if (step->wants_diff_weights[1])
+        TL_TRY_GOTO(bias_md(step, &bias, err));
+    TL_TRY_GOTO(tl_attr_create(&attr, NULL, err));
+    TL_DNN_GOTO(tl_dnn.convolution_backward_weights_primitive_desc_create(
+                    &pd, tl_dnn.engine, dnnl_convolution_direct, step->src[0]->md, weights, bias,
+                    step->dst->md, g.strides, g.dilates, g.before, g.after, hint, attr),
+                step->name);
+    const_dnnl_memory_desc_t packed =
+        tl_dnn.primitive_desc_query_md(pd, dnnl_query_diff_weights_md, 0);
+    TL_DNN_GOTO(tl_dnn.memory_desc_clone(&state->diff_packed_md, packed), step->name);
+    TL_TRY_GOTO(tl_alloc_aligned((void **)&state->diff_packed, tl_dnn.memory_desc_get_size(packed),
+                                 "a weight gradient", err));
+    TL_TRY_GOTO(tl_kernel_md(&state->diff_weights_md, kernel_pack_kind(step->node),
+                             step->node->weights[0], n_groups(step->node), err));
+    TL_DNN_GOTO(tl_dnn.reorder_primitive_desc_create(&unpack, state->diff_packed_md, tl_dnn.engine,
+                                                     state->diff_weights_md, tl_dnn.engine, attr),
+                step->name);
+    TL_TRY_GOTO(tl_primitive_create(&state->unpack, unpack, build, step->name, err));
+    status = tl_primitive_create(&state->backward_weights, pd, build, step->name, err);
+    pd = NULL;
+fail:
+    if (pd != NULL)
+        tl_dnn.primitive_desc_destroy(pd);
+    if (weights != NULL)
+        tl_dnn.memory_desc_destroy(weights);
+    if (bias != NULL)
+        tl_dnn.memory_desc_destroy(bias);
+    if (attr != NULL)
+        tl_dnn.primitive_attr_destroy(attr);
+    return status;
+}
+
+static tl_status create(tl_build *build, tl_step *step, tl_error *err)
+{
+    TL_TRY(tl_calloc(&step->state, 1, sizeof(conv_state), "a convolution", err));
+    TL_TRY(create_forward(build, step, err));
+    if (!step->training)
+        return TL_OK;
+    dnnl_primitive_desc_t hint = NULL;
+    tl_status status = create_forward_pd(step, build, false, &hint, err);
+    if (status == TL_OK && step->diff_src[0] != NULL)
+        status = create_backward_data(build, step, hint, err);
+    if (status == TL_OK && step->wants_diff_weights[0])
+        status = create_backward_weights(build, step, hint, err);
+    if (hint != NULL)
+        tl_dnn.primitive_desc_destroy(hint);
+    return status;
+}
+
+static tl_status bind_vector(tl_primitive *primitive, int arg, const tl_step *step, float *data,
+                             tl_error *err)
+{
+    dnnl_memory_desc_t md = NULL;
+    TL_TRY(bias_md(step, &md, err));
+    tl_status status = tl_primitive_bind(primitive, arg, md, data, err);
+    tl_dnn.memory_desc_destroy(md);
+    return status;
+}
+
+static tl_status bind_backward(tl_step *step, void *scratchpad, tl_error *err)
+{
+    conv_state *state = step->state;
+    if (step->diff_src[0] != NULL) {
+        tl_primitive *p = &state->backward_data;
+        const tl_tensor *diff = step->dst->diff;
+        TL_TRY(tl_primitive_bind(p, DNNL_ARG_DIFF_DST, diff->md, diff->data, err));
+        TL_TRY(tl_primitive_bind(p, DNNL_ARG_WEIGHTS, state->kernel_backward->md,
+                                 state->kernel_backward->data, err));
+        TL_TRY(tl_primitive_bind(p, DNNL_ARG_DIFF_SRC, step->diff_src[0]->md,
+                                 step->diff_src[0]->data, err));
+        TL_TRY(tl_primitive_bind_scratchpad(p, scratchpad, err));
+    }
+    if (!step->wants_diff_weights[0])
+        return TL_OK;
+    tl_primitive *p = &state->backward_weights;
+    TL_TRY(tl_primitive_bind(p, DNNL_ARG_SRC, step->src[0]->md, step->src[0]->data, err));
+    TL_TRY(
+        tl_primitive_bind(p, DNNL_ARG_DIFF_DST, step->dst->diff->md, step->dst->diff->data, err));
+    TL_TRY(tl_primitive_bind(p, DNNL_ARG_DIFF_WEIGHTS, state->diff_packed_md, state->diff_packed,
+                             err));
+    if (step->wants_diff_weights[1])
+        TL_TRY(bind_vector(p, DNNL_ARG_DIFF_BIAS, step, step->diff_weights[1], err));
+    TL_TRY(tl_primitive_bind_scratchpad(p, scratchpad, err));
+    TL_TRY(tl_primitive_bind(&state->unpack, DNNL_ARG_SRC, state->diff_packed_md,
+                             state->diff_packed, err));
+    TL_TRY(tl_primitive_bind(&state->unpack, DNNL_ARG_DST, state->diff_weights_md,
+                             step->diff_weights[0], err));
+    return tl_primitive_bind_scratchpad(&state->unpack, scratchpad, err);
+}
+
+static tl_status bind(tl_step *step, void *scratchpad, tl_error *err)
+{
+    conv_state *state = step->state;
+    tl_primitive *p = &state->forward;
+    TL_TRY(tl_primitive_bind(p, DNNL_ARG_SRC, step->src[0]->md, step->src[0]->data, err));
+    TL_TRY(tl_primitive_bind(p, DNNL_ARG_WEIGHTS, state->kernel->md, state->kernel->data, err));
+    if (has_bias(step))
+        TL_TRY(bind_vector(p, DNNL_ARG_BIAS, step, state->bias->data, err));
+    TL_TRY(tl_primitive_bind(p, DNNL_ARG_DST, step->dst->md, step->dst->data, err));
+    TL_TRY(tl_primitive_bind_scratchpad(p, scratchpad, err));
+    return step->training ? bind_backward(step, scratchpad, err) : TL_OK;
+}
+
+static tl_status forward(tl_step *step, const tl_run *run, tl_error *err)
+{
+    conv_state *state = step->state;
+    TL_TRY(tl_pack_refresh(state->kernel, run->stream, err));
+    if (state->bias != NULL)
+        TL_TRY(tl_pack_refresh(state->bias, run->stream, err));
+    return tl_primitive_run(&state->forward, run, step->name, err);
+}
+
+static tl_status backward(tl_step *step, const tl_run *run, tl_error *err)
+{
+    conv_state *state = step->state;
+    if (step->diff_src[0] != NULL) {
+        TL_TRY(tl_pack_refresh(state->kernel_backward, run->stream, err));
+        TL_TRY(tl_primitive_run(&state->backward_data, run, step->name, err));
+    }
+    if (step->wants_diff_weights[0]) {
+        TL_TRY(tl_primitive_run(&state->backward_weights, run, step->name, err));
+        TL_TRY(tl_primitive_run(&state->unpack, run, step->name, err));
+    }
+    return TL_OK;
+}
+
+static void destroy(tl_step *step)
+{
+    conv_state *state = step->state;
+    if (state == NULL)
+        return;
+    tl_primitive_clear(&state->forward);
+    tl_primitive_clear(&state->backward_data);
+    tl_primitive_clear(&state->backward_weights);
+    tl_primitive_clear(&state->unpack);
+    if (state->diff_packed_md != NULL)
+        tl_dnn.memory_desc_destroy(state->diff_packed_md);
+    if (state->diff_weights_md != NULL)
+        tl_dnn.memory_desc_destroy(state->diff_weights_md);
+    tl_free(state->diff_packed);
+    tl_free(state);
+}
+
+const tl_op tl_op_conv2d = {
+    .infer = infer,
+    .choose = choose,
+    .backward_reads_src = true,
+    .create = create,
+    .bind = bind,
+    .forward = forward,
+    .backward = backward,
+    .destroy = destroy,
+};
+
+const tl_op tl_op_depthwise_conv2d = {
+    .infer = infer,
+    .choose = choose,
+    .backward_reads_src = true,
+    .create = create,
+    .bind = bind,
+    .forward = forward,
+    .backward = backward,
+    .destroy = destroy,
+};

@@ -1,0 +1,169 @@
+/* dense: dst = src x kernel + bias over the last axis. dnnl_matmul, whose bits do not depend on
+ * how many rows there are (inner_product's do); the kernel variable (in, units) is read in place.
+ */
+#include <string.h>
+
+#include "base/alloc.h"
+#include "ops/step.h"
+
+typedef struct dense_state {
+    tl_primitive forward, backward_data, backward_weights;
+    int64_t rows, in, units;
+} dense_state;
+
+static tl_status infer(const tl_graph *graph, const tl_node *node, tl_value *dst, tl_error *err)
+{
+    const tl_value *src = &graph->values[node->src[0]];
+    const tl_variable *kernel = node->weights[0];
+    char given[128];
+    if (src->rank < 2 || kernel == NULL || kernel->rank != 2 ||
+        kernel->dims[0] != src->dims[src->rank - 1])
+        return tl_fail(err, TL_SHAPE,
+                       "layer '%s': the kernel reads %lld features, the input is %s", node->name,
+                       kernel != NULL ? (long long)kernel->dims[0] : 0LL,
+                       tl_shape_text(src->rank, src->dims, given, sizeof given));
+    *dst = (tl_value){.producer = dst->producer, .rank = src->rank};
+    memcpy(dst->dims, src->dims, sizeof dst->dims);
+    dst->dims[dst->rank - 1] = kernel->dims[1];
+    return TL_OK;
+}
+
+/* A row-major (rows, columns) matrix, or its transpose read in place. */
+static tl_status matrix_md(dnnl_memory_desc_t *md, int64_t rows, int64_t columns, bool transposed,
+                           tl_error *err)
+{
+    dnnl_dims_t dims = {rows, columns};
+    dnnl_dims_t strides = {transposed ? 1 : columns, transposed ? rows : 1};
+    dnnl_status_t made = tl_dnn.memory_desc_create_with_strides(md, 2, dims, dnnl_f32, strides);
+    return made == dnnl_success ? TL_OK : tl_dnn_fail(err, made, "describing a matrix");
+}
+
+typedef struct matrix {
+    int64_t rows, columns;
+    bool transposed;
+    float *data; /* at bind */
+} matrix;
+
+/* One product a x b (+ bias) -> c: create with data NULL, then bind with the same shapes. */
+static tl_status product(tl_primitive *primitive, const matrix *a, const matrix *b,
+                         const matrix *c, const matrix *bias, tl_build *build, void *scratchpad,
+                         const char *name, tl_error *err)
+{
+    tl_status status = TL_OK;
+    const matrix *all[4] = {a, b, c, bias};
+    static const int args[4] = {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST, DNNL_ARG_BIAS};
+    dnnl_memory_desc_t md[4] = {NULL, NULL, NULL, NULL};
+    dnnl_primitive_attr_t attr = NULL;
+    dnnl_primitive_desc_t pd = NULL;
+    for (int i = 0; i < 4; i++)
+        if (all[i] != NULL)
+            TL_TRY_GOTO(matrix_md(&md[i], all[i]->rows, all[i]->columns, all[i]->transposed, err));
+    if (build != NULL) {
+        TL_TRY_GOTO(tl_attr_create(&attr, NULL, err));
+        TL_DNN_GOTO(tl_dnn.matmul_primitive_desc_create(&pd, tl_dnn.engine, md[0], md[1], md[3],
+                                                        md[2], attr),
+                    name);
+        TL_TRY_GOTO(tl_primitive_create(primitive, pd, build, name, err));
+    } else {
+        for (int i = 0; i < 4; i++)
+            if (all[i] != NULL)
+                TL_TRY_GOTO(tl_primitive_bind(primitive, args[i], md[i], all[i]->data, err));
+        TL_TRY_GOTO(tl_primitive_bind_scratchpad(primitive, scratchpad, err));
+    }
+fail:
+    for (int i = 0; i < 4; i++)
+        if (md[i] != NULL)
+            tl_dnn.memory_desc_destroy(md[i]);
+    if (attr != NULL)
+        tl_dnn.primitive_attr_destroy(attr);
+    return status;
+}
+
+/* The three products of a dense layer, made (build given) or bound (build NULL). */
+static tl_status products(tl_step *step, tl_build *build, void *scratchpad, tl_error *err)
+{
+    dense_state *s = step->state;
+    const tl_node *node = step->node;
+    matrix src = {s->rows, s->in, false, step->src[0]->data};
+    matrix kernel = {s->in, s->units, false, node->weights[0]->data};
+    matrix dst = {s->rows, s->units, false, step->dst->data};
+    matrix bias = {1, s->units, false, node->weights[1] != NULL ? node->weights[1]->data : NULL};
+    TL_TRY(product(&s->forward, &src, &kernel, &dst, node->weights[1] != NULL ? &bias : NULL,
+                   build, scratchpad, step->name, err));
+    if (!step->training)
+        return TL_OK;
+    matrix diff_dst = {s->rows, s->units, false, step->dst->diff->data};
+    if (step->diff_src[0] != NULL) {
+        matrix kernel_t = {s->units, s->in, true, node->weights[0]->data};
+        matrix diff_src = {s->rows, s->in, false, step->diff_src[0]->data};
+        TL_TRY(product(&s->backward_data, &diff_dst, &kernel_t, &diff_src, NULL, build, scratchpad,
+                       step->name, err));
+    }
+    if (!step->wants_diff_weights[0])
+        return TL_OK;
+    matrix src_t = {s->in, s->rows, true, step->src[0]->data};
+    matrix diff_kernel = {s->in, s->units, false, step->diff_weights[0]};
+    return product(&s->backward_weights, &src_t, &diff_dst, &diff_kernel, NULL, build, scratchpad,
+                   step->name, err);
+}
+
+static tl_status create(tl_build *build, tl_step *step, tl_error *err)
+{
+    TL_TRY(tl_calloc(&step->state, 1, sizeof(dense_state), "a dense layer", err));
+    dense_state *s = step->state;
+    s->in = step->node->weights[0]->dims[0];
+    s->units = step->node->weights[0]->dims[1];
+    s->rows = tl_shape_size(step->src[0]->rank, step->src[0]->dims) / s->in;
+    return products(step, build, NULL, err);
+}
+
+static tl_status bind(tl_step *step, void *scratchpad, tl_error *err)
+{
+    return products(step, NULL, scratchpad, err);
+}
+
+static tl_status forward(tl_step *step, const tl_run *run, tl_error *err)
+{
+    return tl_primitive_run(&((dense_state *)step->state)->forward, run, step->name, err);
+}
+
+static tl_status backward(tl_step *step, const tl_run *run, tl_error *err)
+{
+    dense_state *s = step->state;
+    if (step->diff_src[0] != NULL)
+        TL_TRY(tl_primitive_run(&s->backward_data, run, step->name, err));
+    if (step->wants_diff_weights[0])
+        TL_TRY(tl_primitive_run(&s->backward_weights, run, step->name, err));
+    if (step->wants_diff_weights[1]) {
+        float *diff_bias = step->diff_weights[1];
+        const float *diff = step->dst->diff->data;
+        for (int64_t u = 0; u < s->units; u++) {
+            double sum = 0;
+            for (int64_t r = 0; r < s->rows; r++)
+                sum += diff[r * s->units + u];
+            diff_bias[u] = (float)sum;
+        }
+    }
+    return TL_OK;
+}
+
+static void destroy(tl_step *step)
+{
+    dense_state *s = step->state;
+    if (s == NULL)
+        return;
+    tl_primitive_clear(&s->forward);
+    tl_primitive_clear(&s->backward_data);
+    tl_primitive_clear(&s->backward_weights);
+    tl_free(s);
+}
+
+const tl_op tl_op_dense = {
+    .infer = infer,
+    .backward_reads_src = true,
+    .create = create,
+    .bind = bind,
+    .forward = forward,
+    .backward = backward,
+    .destroy = destroy,
+};

@@ -1,0 +1,51 @@
+/* dropout: keeps a value where its random number is at least rate and scales it by 1/(1 - rate)
+ * (Keras). The mask is not stored: backward draws the same numbers from (seeds, element). */
+#include "base/rng.h"
+#include "ops/step.h"
+
+static tl_status infer(const tl_graph *graph, const tl_node *node, tl_value *dst, tl_error *err)
+{
+    if (!(node->attrs.rate >= 0.f && node->attrs.rate < 1.f))
+        return tl_fail(err, TL_ARG, "layer '%s': rate %g; allowed: 0 <= rate < 1", node->name,
+                       (double)node->attrs.rate);
+    int producer = dst->producer;
+    *dst = graph->values[node->src[0]];
+    dst->producer = producer;
+    return TL_OK;
+}
+
+static void apply(const tl_step *step, const tl_run *run, const float *from, float *to)
+{
+    const tl_attrs *a = &step->node->attrs;
+    int64_t n = (int64_t)(step->dst->bytes / sizeof(float)), rows = step->dst->dims[0];
+    int64_t per_row = n / rows;
+    float keep = 1.f / (1.f - a->rate);
+#pragma omp parallel for
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t i = r * per_row; i < (r + 1) * per_row; i++) {
+            uint64_t draw = (uint64_t)(a->per_sample ? r : i);
+            to[i] = tl_rng_uniform(a->seed, run->seed, draw) >= a->rate ? from[i] * keep : 0.f;
+        }
+}
+
+static tl_status forward(tl_step *step, const tl_run *run, tl_error *err)
+{
+    (void)err;
+    apply(step, run, step->src[0]->data, step->dst->data);
+    return TL_OK;
+}
+
+static tl_status backward(tl_step *step, const tl_run *run, tl_error *err)
+{
+    (void)err;
+    if (step->diff_src[0] != NULL)
+        apply(step, run, step->dst->diff->data, step->diff_src[0]->data);
+    return TL_OK;
+}
+
+const tl_op tl_op_dropout = {
+    .infer = infer,
+    .choose = tl_choose_same,
+    .forward = forward,
+    .backward = backward,
+};

@@ -1,0 +1,154 @@
+/* How a node is computed. A plan turns every node (or fused group of nodes) into a step; the
+ * step's op makes its primitives, binds them to memory and runs them. Life of a step: create
+ * shapes and layouts are known: make primitives, ask for workspace and scratchpad bind     all
+ * memory has an address now forward, backward   run; nothing is allocated here destroy  accepts a
+ * half-made step Everything happens on the compute thread. */
+#ifndef TL_OPS_STEP_H
+#define TL_OPS_STEP_H
+
+#include "base/dnn.h"
+#include "graph/graph.h"
+#include "ops/pack.h"
+
+/* Order of a rank-4 value in memory; other ranks are always PLAIN. */
+typedef enum tl_layout {
+    TL_LAYOUT_PLAIN,   /* row-major in Keras' order: N, H, W, C */
+    TL_LAYOUT_NCHW,    /* for images that go into a blocked convolution */
+    TL_LAYOUT_BLOCKED, /* N, C/b, H, W, b with b = 8 or 16; channels padded with zeros */
+    TL_LAYOUT_COUNT
+} tl_layout;
+
+typedef struct tl_tensor {
+    int rank;
+    int64_t dims[TL_MAX_RANK]; /* Keras order */
+    tl_layout layout;
+    int block;               /* channels per block, 1 unless BLOCKED */
+    dnnl_memory_desc_t md;   /* owned; oneDNN's order of dimensions (N, C, H, W) */
+    size_t bytes;            /* padding included */
+    float *data;             /* into the plan's arena, after bind */
+    bool needs_gradient;     /* depends on a trainable variable */
+    struct tl_tensor *diff;  /* gradient of the loss, same layout; NULL where none is needed */
+    struct tl_tensor *alias; /* shares that tensor's memory; NULL for its own */
+    int first, last;         /* steps of the plan's time line between which it is alive */
+    size_t offset;           /* in the arena */
+} tl_tensor;
+
+/* What ops may ask of the plan while steps are created. */
+typedef struct tl_build {
+    const tl_graph *graph;
+    tl_pool *pool;           /* packed weights, shared between plans of one network */
+    int n_threads;           /* of the team the primitives are made for */
+    int block;               /* of TL_LAYOUT_BLOCKED on this machine */
+    size_t scratchpad_bytes; /* the largest any primitive asked for */
+} tl_build;
+
+/* What steps get while they run. */
+typedef struct tl_run {
+    dnnl_stream_t stream;
+    uint64_t seed;  /* of this step: dropout and augmentation draw from (seed, element) */
+    int64_t n_rows; /* rows of the batch that carry data; the others are padding */
+} tl_run;
+
+typedef struct tl_step tl_step;
+
+typedef struct tl_op {
+    tl_shape_fn infer;
+    /* Which layouts a rank-4 step wants: `spatial` is the plan's choice for convolutions, *src
+     * comes in as the layout of the first source. NULL: PLAIN for both. All sources get *src. */
+    void (*choose)(const tl_graph *graph, const tl_node *node, tl_layout spatial, tl_layout *src,
+                   tl_layout *dst);
+    bool backward_reads_src, backward_reads_dst;
+    bool is_view; /* forward: dst is src[0]'s memory under another shape: nothing to run */
+    tl_status (*create)(tl_build *build, tl_step *step, tl_error *err);
+    tl_status (*bind)(tl_step *step, void *scratchpad, tl_error *err);
+    tl_status (*forward)(tl_step *step, const tl_run *run, tl_error *err);
+    /* Writes diff_src[i] where it is not NULL and diff_weights[i] where it is not NULL; both are
+     * overwritten, never added to. */
+    tl_status (*backward)(tl_step *step, const tl_run *run, tl_error *err);
+    void (*destroy)(tl_step *step);
+} tl_op;
+
+struct tl_step {
+    const tl_op *op;
+    const tl_node *node; /* borrowed from the graph; NULL for a change of layout */
+    const char *name;    /* layer name, borrowed */
+    int n_src;
+    tl_tensor **src; /* borrowed from the plan, the array is owned */
+    tl_tensor *dst;
+    tl_tensor **diff_src; /* per source: where its gradient goes, or NULL; array owned */
+    bool *accumulate;     /* diff_src[i] is a temporary to be added to src[i]->diff; array owned */
+    float *diff_weights[TL_MAX_WEIGHTS]; /* Keras layout, in the gradient region; NULL if frozen */
+    bool wants_diff_weights[TL_MAX_WEIGHTS];
+    bool training; /* a backward pass will follow */
+    /* Folded into a convolution, inference only: */
+    const tl_node *folded_norm; /* batch norm, or NULL */
+    bool has_activation;        /* applied to dst; kind and alpha below */
+    tl_activation activation;
+    float alpha;
+    bool adds_residual;     /* dst starts as the residual (they share memory) and is added to */
+    size_t workspace_bytes; /* asked for in create; lives from forward to backward */
+    void *workspace;
+    void *state; /* the op's own, freed by its destroy */
+};
+
+/* One oneDNN primitive with its arguments. Zero it before use. */
+#define TL_MAX_ARGS 10
+typedef struct tl_primitive {
+    dnnl_primitive_t handle;
+    int n_args;
+    dnnl_exec_arg_t args[TL_MAX_ARGS]; /* memories owned */
+    dnnl_memory_desc_t scratchpad_md;  /* owned */
+    const char *impl;                  /* name of the implementation, oneDNN's own string */
+} tl_primitive;
+
+/* Makes the primitive of *pd and takes pd over, on failure too; notes its scratchpad. */
+tl_status tl_primitive_create(tl_primitive *primitive, dnnl_primitive_desc_t pd, tl_build *build,
+                              const char *name, tl_error *err);
+/* Argument arg is the memory at data, laid out as md (borrowed). */
+tl_status tl_primitive_bind(tl_primitive *primitive, int arg, const_dnnl_memory_desc_t md,
+                            void *data, tl_error *err);
+tl_status tl_primitive_bind_scratchpad(tl_primitive *primitive, void *scratchpad, tl_error *err);
+tl_status tl_primitive_run(const tl_primitive *primitive, const tl_run *run, const char *name,
+                           tl_error *err);
+void tl_primitive_clear(tl_primitive *primitive);
+
+/* An attribute object with a user scratchpad and strict float32 arithmetic, always; plus the
+ * step's post-operations when it is given one. Owned by the caller. */
+tl_status tl_attr_create(dnnl_primitive_attr_t *attr, const tl_step *post_ops_of, tl_error *err);
+
+/* oneDNN's algorithm and parameters of an activation; false for softmax. */
+bool tl_activation_eltwise(tl_activation kind, bool has_alpha, float alpha,
+                           dnnl_alg_kind_t *algorithm, float *a, float *b);
+
+/* A tensor of the given shape: fills md and bytes. */
+tl_status tl_tensor_init(tl_tensor *tensor, int rank, const int64_t *dims, tl_layout layout,
+                         int block, tl_error *err);
+void tl_tensor_clear(tl_tensor *tensor);
+
+/* The usual choose of elementwise ops: everything keeps the layout of the first source. */
+void tl_choose_same(const tl_graph *graph, const tl_node *node, tl_layout spatial, tl_layout *src,
+                    tl_layout *dst);
+/* The usual choose of windowed ops: everything in the plan's spatial layout. */
+void tl_choose_spatial(const tl_graph *graph, const tl_node *node, tl_layout spatial,
+                       tl_layout *src, tl_layout *dst);
+
+/* How a rank-4 tensor (or any PLAIN one) is walked by channel: `outer` times (images of a blocked
+ * tensor, else 1) there are `blocks` blocks of channels, each with `inner` positions of `width`
+ * channels next to each other, `stride` floats apart. PLAIN: one block of all channels. */
+typedef struct tl_channels {
+    int64_t outer, blocks, inner, width, stride;
+    int64_t n; /* channels without padding */
+} tl_channels;
+tl_channels tl_tensor_channels(const tl_tensor *tensor);
+
+/* NULL for kinds without an implementation. */
+const tl_op *tl_op_find(tl_op_kind kind);
+
+/* The op of a change of layout: src[0] and dst differ only in layout. */
+extern const tl_op tl_op_reorder;
+
+#define X(name) extern const tl_op tl_op_##name;
+#include "graph/ops.def"
+#undef X
+
+#endif

@@ -1,0 +1,336 @@
+#include "plan.h"
+
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/compute.h"
+#include "base/os.h"
+#include "ops/norm.h"
+#include "plan/internal.h"
+
+static int find_trainable(const tl_plan *plan, const tl_variable *variable)
+{
+    for (int i = 0; variable != NULL && i < plan->n_trainable; i++)
+        if (plan->trainable[i] == variable)
+            return i;
+    return -1;
+}
+
+/* ---- gradients ---- */
+
+static tl_status copy_tensor_shape(tl_plan *plan, const tl_tensor *like, tl_tensor **out,
+                                   tl_error *err)
+{
+    TL_TRY(tl_plan_new_tensor(plan, out, err));
+    return tl_tensor_init(*out, like->rank, like->dims, like->layout, plan->build.block, err);
+}
+
+/* Backwards through the steps: the first that reaches a tensor's gradient writes it, later ones
+ * write a temporary that is added. */
+static tl_status make_gradient_tensors(tl_plan *plan, tl_error *err)
+{
+    for (int i = 0; plan->n_trainable > 0 && i < plan->n_seeds; i++)
+        if (plan->seeds[i]->diff == NULL)
+            TL_TRY(copy_tensor_shape(plan, plan->seeds[i], &plan->seeds[i]->diff, err));
+    for (int i = plan->n_steps - 1; i >= 0; i--) {
+        tl_step *step = &plan->steps[i];
+        if (!step->training)
+            continue;
+        if (step->dst->diff == NULL) { /* nothing behind it leads to a seed */
+            step->training = false;
+            continue;
+        }
+        for (int k = 0; k < step->n_src; k++) {
+            const tl_tensor *src = step->src[k];
+            if (!src->needs_gradient)
+                continue;
+            tl_tensor *diff = NULL;
+            TL_TRY(copy_tensor_shape(plan, src, &diff, err));
+            step->accumulate[k] = src->diff != NULL;
+            if (src->diff == NULL)
+                step->src[k]->diff = diff;
+            step->diff_src[k] = diff;
+        }
+    }
+    return TL_OK;
+}
+
+static tl_status make_gradient_region(tl_plan *plan, tl_error *err)
+{
+    int n_uses = 0;
+    size_t floats = 0;
+    for (int i = 0; i < plan->n_steps; i++)
+        for (int k = 0; plan->steps[i].node != NULL && k < TL_MAX_WEIGHTS; k++)
+            if (plan->steps[i].training &&
+                find_trainable(plan, plan->steps[i].node->weights[k]) >= 0) {
+                n_uses++;
+                floats += (plan->steps[i].node->weights[k]->size + 15) / 16 * 16;
+            }
+    TL_TRY(tl_calloc((void **)&plan->gradients, (size_t)n_uses, sizeof *plan->gradients,
+                     "gradients", err));
+    TL_TRY(tl_calloc((void **)&plan->first_gradient, (size_t)plan->n_trainable, sizeof(int),
+                     "gradients", err));
+    plan->gradient_bytes = floats * sizeof(float);
+    TL_TRY(tl_os_map(&plan->gradient_region, plan->gradient_bytes, "gradients", err));
+    for (int t = 0; t < plan->n_trainable; t++)
+        plan->first_gradient[t] = -1;
+    float *at = plan->gradient_region;
+    for (int i = 0; i < plan->n_steps; i++) {
+        tl_step *step = &plan->steps[i];
+        for (int k = 0; step->node != NULL && step->training && k < TL_MAX_WEIGHTS; k++) {
+            int t = find_trainable(plan, step->node->weights[k]);
+            if (t < 0)
+                continue;
+            tl_gradient *g = &plan->gradients[plan->n_gradients];
+            *g = (tl_gradient){at, t, plan->trainable[t]->size};
+            if (plan->first_gradient[t] < 0)
+                plan->first_gradient[t] = plan->n_gradients;
+            plan->n_gradients++;
+            step->diff_weights[k] = at;
+            step->wants_diff_weights[k] = true;
+            at += (g->size + 15) / 16 * 16;
+        }
+    }
+    return TL_OK;
+}
+
+/* ---- creation ---- */
+
+static tl_status retain_trainable(tl_plan *plan, const tl_plan_spec *spec, tl_error *err)
+{
+    TL_TRY(tl_calloc((void **)&plan->trainable, (size_t)spec->n_trainable, sizeof(tl_variable *),
+                     "a plan", err));
+    for (int i = 0; i < spec->n_trainable; i++) {
+        tl_variable_retain(spec->trainable[i]);
+        plan->trainable[plan->n_trainable++] = spec->trainable[i];
+    }
+    return TL_OK;
+}
+
+static tl_status create_steps(tl_plan *plan, tl_error *err)
+{
+    for (int i = 0; i < plan->n_steps; i++) {
+        tl_step *step = &plan->steps[i];
+        if (step->op->create != NULL)
+            TL_TRY(step->op->create(&plan->build, step, err));
+        if (step->workspace_bytes > 0) {
+            TL_TRY(tl_plan_new_tensor(plan, &plan->workspaces[i], err));
+            plan->workspaces[i]->bytes = step->workspace_bytes;
+        }
+    }
+    return TL_OK;
+}
+
+static tl_status bind_steps(tl_plan *plan, tl_error *err)
+{
+    void *scratchpad = (char *)plan->arena + plan->scratchpad_at;
+    for (int i = 0; i < plan->n_steps; i++)
+        if (plan->steps[i].op->bind != NULL)
+            TL_TRY(plan->steps[i].op->bind(&plan->steps[i], scratchpad, err));
+    return TL_OK;
+}
+
+static tl_status create(tl_plan *plan, const tl_plan_spec *spec, tl_error *err)
+{
+    tl_status status = TL_OK;
+    plan->graph = spec->graph;
+    tl_pool_retain(spec->pool);
+    plan->pool = spec->pool;
+    plan->n_threads = tl_compute_team();
+    plan->build = (tl_build){
+        .graph = plan->graph,
+        .pool = plan->pool,
+        .n_threads = plan->n_threads,
+        .block = tl_dnn.get_effective_cpu_isa() >= dnnl_cpu_isa_avx512_core ? 16 : 8,
+    };
+    TL_TRY(retain_trainable(plan, spec, err));
+    TL_TRY(tl_plan_rewrite(plan, spec, err));
+    TL_TRY(tl_plan_make_steps(plan, spec, err));
+    TL_TRY(make_gradient_tensors(plan, err));
+    TL_TRY(make_gradient_region(plan, err));
+    TL_TRY(create_steps(plan, err));
+    TL_TRY(tl_plan_place(plan, err));
+    TL_TRY(bind_steps(plan, err));
+    TL_DNN_GOTO(tl_dnn.stream_create(&plan->stream, tl_dnn.engine, dnnl_stream_in_order),
+                "making a stream");
+    plan->run.stream = plan->stream;
+fail:
+    return status;
+}
+
+tl_status tl_plan_create(tl_plan **out, const tl_plan_spec *spec, tl_error *err)
+{
+    tl_plan *plan = NULL;
+    TL_TRY(tl_calloc((void **)&plan, 1, sizeof *plan, "a plan", err));
+    tl_status status = create(plan, spec, err);
+    if (status != TL_OK) {
+        tl_plan_destroy(plan);
+        return status;
+    }
+    *out = plan;
+    return TL_OK;
+}
+
+static void clear_step(tl_step *step)
+{
+    if (step->op->destroy != NULL)
+        step->op->destroy(step);
+    tl_free(step->src);
+    tl_free(step->diff_src);
+    tl_free(step->accumulate);
+}
+
+void tl_plan_destroy(tl_plan *plan)
+{
+    if (plan == NULL)
+        return;
+    for (int i = 0; i < plan->n_steps; i++)
+        clear_step(&plan->steps[i]);
+    for (int i = 0; i < plan->n_tensors; i++) {
+        tl_tensor_clear(plan->tensors[i]);
+        tl_free(plan->tensors[i]);
+    }
+    for (int i = 0; plan->nodes != NULL && i < plan->graph->n_nodes; i++)
+        tl_free(plan->nodes[i].src);
+    for (int i = 0; i < plan->n_trainable; i++)
+        tl_variable_release(plan->trainable[i]);
+    void *lists[] = {
+        plan->nodes,     plan->needed,     plan->needs_gradient, plan->is_feed,
+        plan->n_uses,    plan->steps,      plan->tensors,        plan->by_value,
+        plan->primary,   plan->feeds,      plan->outputs,        plan->seeds,
+        plan->trainable, plan->workspaces, plan->gradients,      plan->first_gradient};
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
+        tl_free(lists[i]);
+    if (plan->stream != NULL)
+        tl_dnn.stream_destroy(plan->stream);
+    tl_os_unmap(plan->arena, plan->arena_bytes);
+    tl_os_unmap(plan->gradient_region, plan->gradient_bytes);
+    tl_pool_release(plan->pool);
+    tl_free(plan);
+}
+
+/* ---- running ---- */
+
+static void copy_feed(tl_tensor *tensor, const tl_feed *feed)
+{
+    int64_t n = tl_shape_size(tensor->rank, tensor->dims);
+    if (feed->dtype == TL_F32) {
+        memcpy(tensor->data, feed->data, (size_t)n * sizeof(float));
+        return;
+    }
+    const unsigned char *from = feed->data;
+#pragma omp parallel for
+    for (int64_t i = 0; i < n; i++)
+        tensor->data[i] = from[i];
+}
+
+static tl_status check_cancelled(const tl_plan *plan, int i, tl_error *err)
+{
+    if (!tl_compute_cancelled())
+        return TL_OK;
+    return tl_fail(err, TL_CANCELLED, "cancelled before layer '%s'", plan->steps[i].name);
+}
+
+tl_status tl_plan_forward(tl_plan *plan, const tl_feed *feeds, float *const *outputs,
+                          uint64_t seed, tl_error *err)
+{
+    TL_TRY(tl_compute_check_team(plan->n_threads, err));
+    plan->run.seed = seed;
+    for (int i = 0; i < plan->n_feeds; i++)
+        if (plan->feeds[i] != NULL)
+            copy_feed(plan->feeds[i], &feeds[i]);
+    for (int i = 0; i < plan->n_steps; i++) {
+        TL_TRY(check_cancelled(plan, i, err));
+        if (plan->steps[i].op->forward != NULL)
+            TL_TRY(plan->steps[i].op->forward(&plan->steps[i], &plan->run, err));
+    }
+    for (int i = 0; outputs != NULL && i < plan->n_outputs; i++)
+        if (outputs[i] != NULL)
+            memcpy(outputs[i], plan->outputs[i]->data,
+                   (size_t)tl_shape_size(plan->outputs[i]->rank, plan->outputs[i]->dims) *
+                       sizeof(float));
+    return TL_OK;
+}
+
+const float *tl_plan_output(const tl_plan *plan, int i)
+{
+    return plan->outputs[i]->data;
+}
+
+float *tl_plan_seed(const tl_plan *plan, int i)
+{
+    return plan->seeds[i]->diff != NULL ? plan->seeds[i]->diff->data : NULL;
+}
+
+void tl_plan_seed_shape(const tl_plan *plan, int i, int64_t *rows, int64_t *n)
+{
+    const tl_tensor *seed = plan->seeds[i];
+    *n = seed->dims[seed->rank - 1];
+    *rows = tl_shape_size(seed->rank, seed->dims) / *n;
+}
+
+const float *tl_plan_seed_value(const tl_plan *plan, int i)
+{
+    return plan->seeds[i]->data;
+}
+
+static void add_into(float *sum, const float *more, int64_t n)
+{
+#pragma omp parallel for
+    for (int64_t i = 0; i < n; i++)
+        sum[i] += more[i];
+}
+
+tl_status tl_plan_backward(tl_plan *plan, tl_error *err)
+{
+    for (int i = plan->n_steps - 1; i >= 0; i--) {
+        tl_step *step = &plan->steps[i];
+        if (!step->training)
+            continue;
+        TL_TRY(check_cancelled(plan, i, err));
+        if (step->op->backward == NULL)
+            return tl_fail(err, TL_UNSUPPORTED, "layer '%s': no gradient for %s", step->name,
+                           tl_op_name(step->node->kind));
+        TL_TRY(step->op->backward(step, &plan->run, err));
+        for (int k = 0; k < step->n_src; k++)
+            if (step->accumulate[k])
+                add_into(step->src[k]->diff->data, step->diff_src[k]->data,
+                         (int64_t)(step->diff_src[k]->bytes / sizeof(float)));
+    }
+    for (int g = 0; g < plan->n_gradients; g++) { /* a variable used twice: sum its gradients */
+        int first = plan->first_gradient[plan->gradients[g].trainable];
+        if (first != g)
+            add_into(plan->gradients[first].data, plan->gradients[g].data,
+                     (int64_t)plan->gradients[g].size);
+    }
+    return TL_OK;
+}
+
+float *tl_plan_gradient(const tl_plan *plan, int i)
+{
+    return plan->first_gradient[i] < 0 ? NULL : plan->gradients[plan->first_gradient[i]].data;
+}
+
+void tl_plan_update_statistics(tl_plan *plan)
+{
+    for (int i = 0; i < plan->n_steps; i++) {
+        const tl_node *node = plan->steps[i].node;
+        if (node != NULL && node->kind == TL_OP_batch_norm && node->attrs.training)
+            tl_norm_update_moving(&plan->steps[i]);
+    }
+}
+
+size_t tl_plan_arena_bytes(const tl_plan *plan)
+{
+    return plan->arena_bytes + plan->gradient_bytes;
+}
+
+int tl_plan_n_steps(const tl_plan *plan)
+{
+    return plan->n_steps;
+}
+
+const tl_step *tl_plan_step(const tl_plan *plan, int i)
+{
+    return &plan->steps[i];
+}

@@ -1,0 +1,258 @@
+/* Nodes -> steps: which nodes one step does together, which layout each value has, where a change
+ * of layout stands in between. */
+#include <string.h>
+
+#include "base/alloc.h"
+#include "plan/internal.h"
+
+tl_status tl_plan_new_tensor(tl_plan *plan, tl_tensor **out, tl_error *err)
+{
+    if (plan->n_tensors == plan->cap_tensors) {
+        int cap = plan->cap_tensors == 0 ? 256 : 2 * plan->cap_tensors;
+        TL_TRY(tl_realloc((void **)&plan->tensors, (size_t)cap, sizeof *plan->tensors,
+                          "a plan's tensors", err));
+        plan->cap_tensors = cap;
+    }
+    TL_TRY(tl_calloc((void **)out, 1, sizeof **out, "a tensor", err));
+    (*out)->first = -1;
+    plan->tensors[plan->n_tensors++] = *out;
+    return TL_OK;
+}
+
+static tl_status value_tensor(tl_plan *plan, int value, tl_layout layout, tl_tensor **out,
+                              tl_error *err)
+{
+    const tl_value *v = &plan->graph->values[value];
+    tl_tensor *tensor = NULL;
+    TL_TRY(tl_plan_new_tensor(plan, &tensor, err));
+    TL_TRY(tl_tensor_init(tensor, v->rank, v->dims, layout, plan->build.block, err));
+    tensor->needs_gradient = plan->needs_gradient[value];
+    plan->by_value[value * TL_LAYOUT_COUNT + (int)layout] = tensor;
+    *out = tensor;
+    return TL_OK;
+}
+
+static tl_status new_step(tl_plan *plan, const tl_op *op, const tl_node *node, const char *name,
+                          int n_src, tl_step **out, tl_error *err)
+{
+    if (plan->n_steps == plan->cap_steps) {
+        int cap = plan->cap_steps == 0 ? 256 : 2 * plan->cap_steps;
+        TL_TRY(tl_realloc((void **)&plan->steps, (size_t)cap, sizeof *plan->steps,
+                          "a plan's steps", err));
+        plan->cap_steps = cap;
+    }
+    tl_step *step = &plan->steps[plan->n_steps];
+    memset(step, 0, sizeof *step);
+    step->op = op;
+    step->node = node;
+    step->name = name;
+    step->n_src = n_src;
+    plan->n_steps++; /* from here on tl_plan_destroy clears it */
+    size_t n = (size_t)n_src;
+    TL_TRY(tl_calloc((void **)&step->src, n, sizeof *step->src, "a step", err));
+    TL_TRY(tl_calloc((void **)&step->diff_src, n, sizeof *step->diff_src, "a step", err));
+    TL_TRY(tl_calloc((void **)&step->accumulate, n, sizeof *step->accumulate, "a step", err));
+    *out = step;
+    return TL_OK;
+}
+
+/* The value in the wanted layout; a change of layout is inserted on first demand. */
+static tl_status demand(tl_plan *plan, int value, tl_layout layout, tl_tensor **out, tl_error *err)
+{
+    if (plan->graph->values[value].rank != 4)
+        layout = TL_LAYOUT_PLAIN;
+    *out = plan->by_value[value * TL_LAYOUT_COUNT + (int)layout];
+    if (*out != NULL)
+        return TL_OK;
+    tl_tensor *from = plan->primary[value];
+    TL_TRY(value_tensor(plan, value, layout, out, err));
+    tl_step *step = NULL;
+    TL_TRY(new_step(plan, &tl_op_reorder, NULL, plan->nodes[value].name, 1, &step, err));
+    step->src[0] = from;
+    step->dst = *out;
+    step->training = plan->needs_gradient[value];
+    return TL_OK;
+}
+
+/* ---- what a convolution of an inference plan takes along ---- */
+
+/* The only reader of value, if it has just one and that is a node; -1 otherwise. */
+static int only_reader(const tl_plan *plan, int value)
+{
+    if (plan->n_uses[value] != 1)
+        return -1;
+    for (int v = value + 1; v < plan->graph->n_nodes; v++)
+        for (int k = 0; plan->needed[v] && !plan->is_feed[v] && k < plan->nodes[v].n_src; k++)
+            if (plan->nodes[v].src[k] == value)
+                return v;
+    return -1;
+}
+
+/* Is every other reader of value before `node` in the order of execution, and none of them a view
+ * of its memory? */
+static bool dies_in(const tl_plan *plan, int value, int sum, int node)
+{
+    int readers = 0;
+    for (int v = 0; v < plan->graph->n_nodes; v++)
+        for (int k = 0; plan->needed[v] && !plan->is_feed[v] && k < plan->nodes[v].n_src; k++)
+            if (plan->nodes[v].src[k] == value) {
+                readers++;
+                if ((v != sum && v > node) || tl_op_find(plan->nodes[v].kind)->is_view)
+                    return false;
+            }
+    if (tl_op_find(plan->nodes[value].kind)->is_view)
+        return false;
+    return readers == plan->n_uses[value]; /* else it is an output too */
+}
+
+typedef struct group {
+    const tl_node *norm, *activation;
+    int residual; /* value added, or -1 */
+    int sum;      /* the node that adds it, or -1 */
+    int dst;      /* value the whole group makes */
+} group;
+
+static bool fuses_activation(const tl_node *node)
+{
+    return node->kind == TL_OP_activation && node->attrs.kind != TL_ACT_softmax;
+}
+
+static group find_group(const tl_plan *plan, int conv)
+{
+    group g = {.residual = -1, .sum = -1, .dst = conv};
+    int next = only_reader(plan, g.dst);
+    if (next >= 0 && plan->nodes[next].kind == TL_OP_batch_norm &&
+        !plan->nodes[next].attrs.training && !plan->needs_gradient[next]) {
+        g.norm = &plan->nodes[next];
+        g.dst = next;
+        next = only_reader(plan, g.dst);
+    }
+    if (next >= 0 && plan->nodes[next].kind == TL_OP_add && plan->nodes[next].n_src == 2 &&
+        !plan->needs_gradient[next]) {
+        const tl_node *sum = &plan->nodes[next];
+        int other = sum->src[0] == g.dst ? sum->src[1] : sum->src[0];
+        const tl_tensor *t = plan->primary[other]; /* made before this convolution? */
+        const tl_value *a = &plan->graph->values[g.dst], *b = &plan->graph->values[other];
+        if (other != g.dst && t != NULL && !plan->is_feed[other] && a->rank == b->rank &&
+            memcmp(a->dims, b->dims, (size_t)a->rank * sizeof *a->dims) == 0 &&
+            t->layout == plan->primary[plan->nodes[conv].src[0]]->layout &&
+            dies_in(plan, other, next, conv)) {
+            g.residual = other;
+            g.sum = g.dst = next;
+            next = only_reader(plan, g.dst);
+        }
+    }
+    if (next >= 0 && fuses_activation(&plan->nodes[next]) && !plan->needs_gradient[next]) {
+        g.activation = &plan->nodes[next];
+        g.dst = next;
+    }
+    return g;
+}
+
+/* ---- steps ---- */
+
+static tl_layout spatial_layout(const tl_plan *plan)
+{
+    /* AVX2: blocked is 1.1 to 1.2 times faster than nhwc in both directions (measured on
+     * ResNet50, MobileNetV2, EfficientNetB0); AVX-512: nhwc for inference, blocked for training.
+     */
+    return plan->n_trainable > 0 || plan->build.block == 8 ? TL_LAYOUT_BLOCKED : TL_LAYOUT_PLAIN;
+}
+
+static tl_status add_step(tl_plan *plan, int value, bool *done, tl_error *err)
+{
+    const tl_node *node = &plan->nodes[value];
+    const tl_op *op = tl_op_find(node->kind);
+    bool is_conv = node->kind == TL_OP_conv2d || node->kind == TL_OP_depthwise_conv2d;
+    group g = {.residual = -1, .sum = -1, .dst = value};
+    if (is_conv && !plan->needs_gradient[value])
+        g = find_group(plan, value);
+    tl_layout src = plan->primary[node->src[0]]->layout, dst = TL_LAYOUT_PLAIN;
+    if (op->choose != NULL && plan->graph->values[node->src[0]].rank == 4)
+        op->choose(plan->graph, node, spatial_layout(plan), &src, &dst);
+    else
+        src = TL_LAYOUT_PLAIN;
+    if (plan->graph->values[value].rank != 4)
+        dst = TL_LAYOUT_PLAIN;
+    for (int k = 0; k < node->n_src; k++) { /* changes of layout come before the step itself */
+        tl_tensor *unused;
+        TL_TRY(demand(plan, node->src[k], src, &unused, err));
+    }
+    tl_step *step = NULL;
+    TL_TRY(new_step(plan, op, node, node->name, node->n_src, &step, err));
+    for (int k = 0; k < node->n_src; k++)
+        TL_TRY(demand(plan, node->src[k], src, &step->src[k], err));
+    TL_TRY(value_tensor(plan, g.dst, dst, &step->dst, err));
+    plan->primary[g.dst] = step->dst;
+    step->training = plan->needs_gradient[value];
+    step->folded_norm = g.norm;
+    if (g.activation != NULL) {
+        dnnl_alg_kind_t algorithm;
+        float beta;
+        step->has_activation = true;
+        step->activation = g.activation->attrs.kind;
+        tl_activation_eltwise(step->activation, g.activation->attrs.has_alpha,
+                              g.activation->attrs.alpha, &algorithm, &step->alpha, &beta);
+    }
+    if (g.residual >= 0) {
+        tl_tensor *residual = NULL;
+        TL_TRY(demand(plan, g.residual, dst, &residual, err));
+        step->adds_residual = true;
+        step->dst->alias = residual;
+    }
+    if (op->is_view)
+        step->dst->alias = step->src[0];
+    done[value] = true;
+    if (g.norm != NULL)
+        done[g.norm->dst] = true;
+    if (g.sum >= 0)
+        done[g.sum] = true;
+    if (g.activation != NULL)
+        done[g.activation->dst] = true;
+    return TL_OK;
+}
+
+static tl_status add_feeds_and_nodes(tl_plan *plan, bool *done, tl_error *err)
+{
+    for (int v = 0; v < plan->graph->n_nodes; v++) {
+        if (!plan->needed[v] || done[v])
+            continue;
+        if (plan->is_feed[v])
+            TL_TRY(value_tensor(plan, v, TL_LAYOUT_PLAIN, &plan->primary[v], err));
+        else
+            TL_TRY(add_step(plan, v, done, err));
+    }
+    return TL_OK;
+}
+
+static tl_status new_list(tl_tensor ***list, int n, tl_error *err)
+{
+    return tl_calloc((void **)list, (size_t)n, sizeof **list, "a plan", err);
+}
+
+tl_status tl_plan_make_steps(tl_plan *plan, const tl_plan_spec *spec, tl_error *err)
+{
+    int n = plan->graph->n_nodes;
+    bool *done = NULL;
+    tl_status status = TL_OK;
+    TL_TRY(new_list(&plan->by_value, n * TL_LAYOUT_COUNT, err));
+    TL_TRY(new_list(&plan->primary, n, err));
+    TL_TRY(new_list(&plan->feeds, spec->n_feeds, err));
+    TL_TRY(new_list(&plan->outputs, spec->n_outputs, err));
+    TL_TRY(new_list(&plan->seeds, spec->n_seeds, err));
+    TL_TRY(tl_calloc((void **)&done, (size_t)n, sizeof *done, "a plan", err));
+    TL_TRY_GOTO(add_feeds_and_nodes(plan, done, err));
+    for (int i = 0; i < spec->n_feeds; i++)
+        plan->feeds[i] = plan->primary[spec->feeds[i]]; /* NULL: nothing reads it */
+    for (int i = 0; i < spec->n_outputs; i++)
+        TL_TRY_GOTO(demand(plan, spec->outputs[i], TL_LAYOUT_PLAIN, &plan->outputs[i], err));
+    for (int i = 0; i < spec->n_seeds; i++)
+        TL_TRY_GOTO(demand(plan, spec->seeds[i], TL_LAYOUT_PLAIN, &plan->seeds[i], err));
+    TL_TRY_GOTO(new_list(&plan->workspaces, plan->n_steps, err));
+    plan->n_feeds = spec->n_feeds;
+    plan->n_outputs = spec->n_outputs;
+    plan->n_seeds = spec->n_seeds;
+fail:
+    tl_free(done);
+    return status;
+}

@@ -1,0 +1,208 @@
+/* tlfast._core.Variable and tlfast._core.Pool. */
+#include "graph/variable.h"
+#include "ops/pack.h"
+#include "state.h"
+
+typedef struct {
+    PyObject_HEAD tl_variable *variable; /* one reference */
+} variable_object;
+
+typedef struct {
+    PyObject_HEAD tl_pool *pool; /* one reference */
+} pool_object;
+
+static PyObject *variable_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"shape", NULL};
+    PyObject *shape;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O:Variable", names, &shape))
+        return NULL;
+    PyObject *sequence = PySequence_Tuple(shape);
+    if (sequence == NULL)
+        return NULL;
+    int64_t dims[TL_MAX_RANK] = {0};
+    Py_ssize_t rank = PyTuple_Size(sequence);
+    for (Py_ssize_t i = 0; i < rank && i < TL_MAX_RANK; i++)
+        dims[i] = PyLong_AsLongLong(PyTuple_GetItem(sequence, i));
+    Py_DECREF(sequence);
+    if (PyErr_Occurred())
+        return NULL;
+    variable_object *self = (variable_object *)type->tp_alloc(type, 0);
+    if (self == NULL)
+        return NULL;
+    tl_error err = {0};
+    if (tl_variable_create(&self->variable, (int)rank, dims, &err) != TL_OK) {
+        Py_DECREF(self);
+        return tl_py_raise(tl_py_type_state(type), &err);
+    }
+    return (PyObject *)self;
+}
+
+static void variable_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    tl_variable_release(((variable_object *)self)->variable);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyObject *variable_numpy(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    const tl_variable *v = ((variable_object *)self)->variable;
+    npy_intp dims[TL_MAX_RANK];
+    for (int i = 0; i < v->rank; i++)
+        dims[i] = v->dims[i];
+    PyObject *array = PyArray_SimpleNew(v->rank, dims, NPY_FLOAT32);
+    if (array != NULL)
+        memcpy(PyArray_DATA((PyArrayObject *)array), v->data, v->size * sizeof(float));
+    return array;
+}
+
+static PyObject *variable_assign(PyObject *self, PyObject *value)
+{
+    tl_variable *v = ((variable_object *)self)->variable;
+    PyArrayObject *array = (PyArrayObject *)PyArray_FROM_OTF(
+        value, NPY_FLOAT32, NPY_ARRAY_IN_ARRAY | NPY_ARRAY_FORCECAST);
+    if (array == NULL)
+        return NULL;
+    bool same = PyArray_NDIM(array) == v->rank;
+    for (int i = 0; same && i < v->rank; i++)
+        same = PyArray_DIM(array, i) == v->dims[i];
+    if (!same) {
+        PyObject *given = PyObject_GetAttrString((PyObject *)array, "shape");
+        PyObject *shape = PyObject_GetAttrString(self, "shape");
+        if (given != NULL && shape != NULL)
+            PyErr_Format(PyExc_ValueError,
+                         "cannot assign an array of shape %S to a variable of shape %S", given,
+                         shape);
+        Py_XDECREF(given);
+        Py_XDECREF(shape);
+        Py_DECREF(array);
+        return NULL;
+    }
+    memcpy(v->data, PyArray_DATA(array), v->size * sizeof(float));
+    tl_variable_touch(v);
+    Py_DECREF(array);
+    Py_RETURN_NONE;
+}
+
+static PyObject *variable_shape(PyObject *self, void *unused)
+{
+    (void)unused;
+    const tl_variable *v = ((variable_object *)self)->variable;
+    PyObject *shape = PyTuple_New(v->rank);
+    for (int i = 0; shape != NULL && i < v->rank; i++)
+        PyTuple_SetItem(shape, i, PyLong_FromLongLong(v->dims[i]));
+    return shape;
+}
+
+static PyObject *variable_version(PyObject *self, void *unused)
+{
+    (void)unused;
+    return PyLong_FromUnsignedLongLong(atomic_load(&((variable_object *)self)->variable->version));
+}
+
+static PyMethodDef variable_methods[] = {
+    {"numpy", variable_numpy, METH_NOARGS, "numpy($self)\n--\n\nA copy as float32 array."},
+    {"assign", variable_assign, METH_O,
+     "assign($self, value, /)\n--\n\nReplace all values; the shape must be equal."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef variable_getset[] = {
+    {"shape", variable_shape, NULL, "Tuple of ints.", NULL},
+    {"version", variable_version, NULL, "Grows with every write.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot variable_slots[] = {
+    {Py_tp_doc, "Variable(shape)\n--\n\nA float32 array owned by the core, zeros at first."},
+    {Py_tp_new, variable_new},
+    {Py_tp_dealloc, variable_dealloc},
+    {Py_tp_methods, variable_methods},
+    {Py_tp_getset, variable_getset},
+    {0, NULL},
+};
+
+static PyType_Spec variable_spec = {
+    .name = "tlfast._core.Variable",
+    .basicsize = sizeof(variable_object),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = variable_slots,
+};
+
+static PyObject *pool_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {NULL};
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, ":Pool", names))
+        return NULL;
+    pool_object *self = (pool_object *)type->tp_alloc(type, 0);
+    if (self == NULL)
+        return NULL;
+    tl_error err = {0};
+    if (tl_pool_create(&self->pool, &err) != TL_OK) {
+        Py_DECREF(self);
+        return tl_py_raise(tl_py_type_state(type), &err);
+    }
+    return (PyObject *)self;
+}
+
+static void pool_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    tl_pool_release(((pool_object *)self)->pool);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyObject *pool_bytes(PyObject *self, void *unused)
+{
+    (void)unused;
+    return PyLong_FromSize_t(tl_pool_bytes(((pool_object *)self)->pool));
+}
+
+static PyGetSetDef pool_getset[] = {
+    {"bytes", pool_bytes, NULL, "Bytes of packed weights.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot pool_slots[] = {
+    {Py_tp_doc, "Pool()\n--\n\nPacked weights shared by the plans of one network."},
+    {Py_tp_new, pool_new},
+    {Py_tp_dealloc, pool_dealloc},
+    {Py_tp_getset, pool_getset},
+    {0, NULL},
+};
+
+static PyType_Spec pool_spec = {
+    .name = "tlfast._core.Pool",
+    .basicsize = sizeof(pool_object),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = pool_slots,
+};
+
+tl_variable *tl_py_variable(tl_py_state *state, PyObject *object)
+{
+    if (Py_TYPE(object) != state->variable_type) {
+        PyErr_Format(PyExc_TypeError, "expected tlfast._core.Variable, got %R", Py_TYPE(object));
+        return NULL;
+    }
+    return ((variable_object *)object)->variable;
+}
+
+tl_pool *tl_py_pool(tl_py_state *state, PyObject *object)
+{
+    if (Py_TYPE(object) != state->pool_type) {
+        PyErr_Format(PyExc_TypeError, "expected tlfast._core.Pool, got %R", Py_TYPE(object));
+        return NULL;
+    }
+    return ((pool_object *)object)->pool;
+}
+
+int tl_py_add_variable(PyObject *module, tl_py_state *state)
+{
+    if (tl_py_add_type(module, &variable_spec, &state->variable_type) < 0)
+        return -1;
+    return tl_py_add_type(module, &pool_spec, &state->pool_type);
+}
