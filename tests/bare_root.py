@@ -1,0 +1,121 @@
+"""Runs both README commands word for word in a fresh Debian root: python tests/bare_root.py
+
+    --suite bookworm      Debian release to install with debootstrap
+    --mirror URL          where from (default: deb.debian.org)
+    --order demo,tests    which commands, in which order, in one clone
+    --env NAME            passes a variable of this environment on (proxies, pip's index)
+    --copy PATH           copies a file or folder to the same place (certificates)
+    --bind PATH           shows a folder at the same place, read-only (a folder of wheels)
+    --root DIR            keeps the root there and uses it again; default: a temporary one
+
+--env, --copy and --bind may be given several times.
+
+Needs to be root, debootstrap, chroot and mount; changes nothing outside its own folder. The clone
+is made with git from the commit checked out here. Exit status 0 when every command succeeded.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / ".ci"))
+from readme_command import readme_command  # noqa: E402
+
+
+def run(*command: str | Path, **options) -> subprocess.CompletedProcess:
+    return subprocess.run([str(word) for word in command], check=True, **options)
+
+
+def bootstrap(root: Path, suite: str, mirror: str) -> None:
+    """A root with nothing but the package manager."""
+    if not (root / "bin" / "bash").exists():
+        run("debootstrap", "--variant=minbase", suite, root, mirror, stdout=subprocess.DEVNULL)
+    # For names of hosts; debootstrap copies it too, but not where a root is used again.
+    shutil.copyfile("/etc/resolv.conf", root / "etc" / "resolv.conf")
+
+
+def mount(root: Path, binds: list[str], made: list[Path]) -> None:
+    """Mounts what a program expects of a running system; made: in the order to undo."""
+    for source in ("/proc", "/dev", *binds):
+        target = root / source.lstrip("/")
+        target.mkdir(parents=True, exist_ok=True)
+        run("mount", "--bind", source, target)
+        made.insert(0, target)
+        if source in binds:
+            run("mount", "-o", "remount,ro,bind", target)
+
+
+def bring(root: Path, paths: list[str]) -> None:
+    for path in map(Path, paths):
+        target = root / str(path).lstrip("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            shutil.copytree(path, target, dirs_exist_ok=True)
+        else:
+            shutil.copyfile(path, target)
+
+
+def run_inside(root: Path, command: str, names: list[str]) -> int:
+    """Runs one line of shell in the clone inside the root, with no standard input."""
+    environment = {"HOME": "/root", "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:"
+                   "/sbin:/bin", "LANG": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}  # fmt: skip
+    environment |= {name: os.environ[name] for name in names if name in os.environ}
+    line = f"cd /clone && {command}"
+    return subprocess.run(
+        ["chroot", str(root), "/bin/bash", "-c", line], env=environment, stdin=subprocess.DEVNULL
+    ).returncode
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--suite", default="bookworm")
+    parser.add_argument("--mirror", default="http://deb.debian.org/debian")
+    parser.add_argument("--order", default="demo,tests")
+    for name in ("--env", "--copy", "--bind"):
+        parser.add_argument(name, action="append", default=[])
+    parser.add_argument("--root", type=Path)
+    options = parser.parse_args()
+    names = options.order.split(",")
+    commands = [(name, readme_command(name)) for name in names]
+
+    if os.geteuid() != 0:
+        sys.exit("bare_root.py: chroot and mount need root")
+    if shutil.which("debootstrap") is None:
+        sys.exit("bare_root.py: apt-get install debootstrap")
+    root = options.root or Path(tempfile.mkdtemp(prefix="bare-root-"))
+    results: list[tuple[str, int, float]] = []
+    made: list[Path] = []
+    try:
+        started = time.perf_counter()
+        bootstrap(root, options.suite, options.mirror)
+        print(f"{options.suite} in {root}: {time.perf_counter() - started:.0f} s", flush=True)
+        bring(root, options.copy)
+        mount(root, options.bind, made)
+        shutil.rmtree(root / "clone", ignore_errors=True)
+        run("git", "clone", "-q", "--no-hardlinks", ROOT, root / "clone")
+        for name, command in commands:
+            print(f"\n$ {command}", flush=True)
+            started = time.perf_counter()
+            status = run_inside(root, command, options.env)
+            results.append((name, status, time.perf_counter() - started))
+    finally:
+        for target in made:
+            run("umount", target)
+        if not options.root:
+            shutil.rmtree(root)  # not reached where something is still mounted in it
+    print()
+    for name, status, seconds in results:
+        print(f"{name}: {'passed' if status == 0 else f'FAILED, status {status}'}, {seconds:.0f} s")
+    return int(any(status for _, status, _ in results))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
