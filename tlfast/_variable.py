@@ -1,0 +1,142 @@
+"""Weights of layers: named, initialised on first use, held by the core once it needs them."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+_lock = threading.RLock()
+
+
+class Variable:
+    """A weight of a layer.
+
+    The values are made on first use, so a model whose weights are loaded from a file never
+    draws its random start values.
+
+    Args:
+        shape: tuple of sizes, all known.
+        initializer: function from a shape to an array of that shape.
+        name: last part of the path, for example "kernel".
+        path: layer names and `name` joined by "/".
+        trainable: whether training may change it.
+        dtype: "float32", or an integer type for counters that never enter a computation.
+        regularizer: penalty on the values, or None.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        initializer: Callable[..., Any],
+        name: str = "variable",
+        path: str | None = None,
+        trainable: bool = True,
+        dtype: str = "float32",
+        regularizer: Any = None,
+    ) -> None:
+        path = path or name
+        shape = tuple(shape)
+        if any(size is None for size in shape):
+            raise ValueError(
+                "Shapes used to initialize variables must be fully-defined (no `None` "
+                f"dimensions). Received: shape={shape} for variable path='{path}'. Give the "
+                "model an input shape with known sizes, at least on the last axis"
+            )
+        self.name = name
+        self.path = path
+        self.shape = tuple(int(size) for size in shape)
+        self.dtype = dtype
+        self.trainable = bool(trainable)
+        self.regularizer = regularizer
+        self._initializer = initializer
+        self._values: np.ndarray | None = None
+        self._core: Any = None
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """The number of values."""
+        size = 1
+        for dim in self.shape:
+            size *= dim
+        return size
+
+    @property
+    def nbytes(self) -> int:
+        """The memory of the values in bytes."""
+        return self.size * np.dtype(self.dtype).itemsize
+
+    def _initial(self) -> np.ndarray:
+        values = np.asarray(self._initializer(self.shape), dtype=self.dtype)
+        if values.shape != self.shape:
+            raise ValueError(
+                f"The initializer of {self.path} returned an array of shape {values.shape}; "
+                f"the variable has shape {self.shape}"
+            )
+        return values
+
+    @property
+    def core(self) -> Any:
+        """The `_core.Variable` that computations read and write."""
+        with _lock:
+            if self._core is None:
+                if self.dtype != "float32":
+                    raise TypeError(f"{self.path} is of type {self.dtype} and takes no part in "
+                                    "computations; only float32 variables do")
+                from tlfast import _core
+
+                core = _core.Variable(self.shape)
+                core.assign(self._initial() if self._values is None else self._values)
+                self._core = core
+                self._values = None
+            return self._core
+
+    def numpy(self) -> np.ndarray:
+        """Return a copy of the values."""
+        with _lock:
+            if self._core is not None:
+                return self._core.numpy()
+            if self._values is None:
+                self._values = self._initial()
+            return self._values.copy()
+
+    def assign(self, value: Any) -> "Variable":
+        """Replace the values.
+
+        Args:
+            value: array of the variable's shape.
+
+        Returns:
+            The variable itself.
+
+        Raises:
+            ValueError: if the shape differs.
+        """
+        if isinstance(value, Variable):
+            value = value.numpy()
+        array = np.asarray(value, dtype=self.dtype)
+        if array.shape != self.shape:
+            raise ValueError(
+                f"{self.path} has shape {self.shape}; cannot assign an array of shape {array.shape}"
+            )
+        with _lock:
+            if self._core is not None:
+                self._core.assign(np.ascontiguousarray(array))
+            else:
+                self._values = np.array(array, order="C")
+        return self
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        values = self.numpy()
+        return values if dtype is None else values.astype(dtype)
+
+    def __repr__(self) -> str:
+        return (
+            f"<Variable path={self.path}, shape={self.shape}, dtype={self.dtype}, "
+            f"trainable={self.trainable}>"
+        )
