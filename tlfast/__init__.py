@@ -1,1 +1,88 @@
-"""tlfast: transfer learning for image classifiers, fast on CPUs."""
+"""tlfast: transfer learning for image classifiers, fast on CPUs.
+
+Scripts written for Keras run with `import tlfast as tf` or `from tlfast import keras`; names are
+found where Keras has them. Everything is imported on first use.
+"""
+
+import importlib
+import os
+import sys
+from typing import Any
+
+from tlfast._version import __version__
+
+try:
+    from tlfast import _core
+except ImportError as error:
+    raise ImportError(
+        "tlfast's compiled core is missing or does not load: in the source folder run "
+        "`pip install -e .` first (or start Python in another folder to use an installed tlfast). "
+        f"The reason was: {error}"
+    ) from error
+
+_core.load(
+    os.environ.get("TLFAST_DNNL") or os.path.join(os.path.dirname(_core.__file__), "libdnnl.so.3")
+)
+
+# Public sub-modules, as in Keras, and names that live in one of the modules behind them.
+_MODULES = (
+    "activations", "applications", "backend", "callbacks", "data", "initializers", "layers",
+    "losses", "metrics", "models", "optimizers", "preprocessing", "regularizers", "saving",
+    "utils", "weights",
+)
+_NAMES = {
+    "Input": "models",
+    "Model": "models",
+    "Sequential": "models",
+    "Layer": "layers",
+    "Variable": "_variable",
+    "KerasTensor": "_tensor",
+    "Loss": "losses",
+    "Metric": "metrics",
+    "Optimizer": "optimizers",
+    "InputRangeWarning": "_warnings",
+    "DataWarning": "_warnings",
+}
+
+__all__ = ["__version__", "keras", "num_threads", "set_num_threads", *_MODULES, *_NAMES]
+
+
+def num_threads() -> int:
+    """Number of threads that compute: by default the processors this process may use (affinity
+    and container limits), or `OMP_NUM_THREADS`."""
+    return _core.num_threads()
+
+
+def set_num_threads(n: int) -> None:
+    """Choose how many threads compute.
+
+    Args:
+        n: 1 or more; 0 for the default.
+
+    Raises:
+        ValueError: a negative number.
+    """
+    _core.set_num_threads(n)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "keras":
+        return sys.modules[__name__]
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name in _NAMES:
+        return getattr(importlib.import_module(f"{__name__}.{_NAMES[name]}"), name)
+    if name.startswith("__"):
+        raise AttributeError(f"module 'tlfast' has no attribute {name!r}")
+    from tlfast import _tf
+
+    return getattr(_tf, name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+from tlfast._alias import install as _install_alias  # noqa: E402
+
+_install_alias(sys.modules[__name__])

@@ -189,3 +189,21 @@ void tl_graph_mark_prefix(const tl_graph *graph, tl_variable *const *trainable, 
         in_prefix[i] = pure;
     }
 }
+
+uint64_t tl_graph_version(const tl_graph *graph, const int *values, int n, bool *reached)
+{
+    uint64_t version = 0;
+    for (int i = 0; i < graph->n_nodes; i++)
+        reached[i] = false;
+    for (int i = 0; i < n; i++)
+        reached[values[i]] = true;
+    for (int i = graph->n_nodes - 1; i >= 0; i--) {
+        const tl_node *node = &graph->nodes[i];
+        for (int k = 0; reached[i] && k < node->n_src; k++)
+            reached[node->src[k]] = true;
+        for (int k = 0; reached[i] && k < TL_MAX_WEIGHTS; k++)
+            if (node->weights[k] != NULL)
+                version += atomic_load(&node->weights[k]->version);
+    }
+    return version;
+}

@@ -409,6 +409,39 @@ done:
     return list;
 }
 
+/* version(values) -> (sum of the versions of the variables behind them, values they depend on) */
+static PyObject *graph_version(PyObject *self, PyObject *arg)
+{
+    const tl_graph *graph = ((graph_object *)self)->graph;
+    int64_t values64[MAX_SOURCES];
+    int values[MAX_SOURCES];
+    int n = read_ints(arg, values64, MAX_SOURCES);
+    bool *reached = NULL;
+    tl_error err = {0};
+    for (int i = 0; i < n; i++) {
+        values[i] = (int)values64[i];
+        if (values[i] < 0 || values[i] >= graph->n_nodes) {
+            PyErr_Format(PyExc_ValueError, "value %d is not in the graph", values[i]);
+            return NULL;
+        }
+    }
+    if (n < 0)
+        return NULL;
+    if (tl_calloc((void **)&reached, (size_t)graph->n_nodes, sizeof *reached, "a list", &err) !=
+        TL_OK)
+        return tl_py_raise(tl_py_type_state(Py_TYPE(self)), &err);
+    uint64_t version = tl_graph_version(graph, values, n, reached);
+    PyObject *list = PyList_New(0);
+    for (int i = 0; list != NULL && i < graph->n_nodes; i++) {
+        PyObject *number = reached[i] ? PyLong_FromLong(i) : NULL;
+        if (number != NULL && PyList_Append(list, number) < 0)
+            Py_CLEAR(list);
+        Py_XDECREF(number);
+    }
+    tl_free(reached);
+    return list == NULL ? NULL : Py_BuildValue("(KN)", (unsigned long long)version, list);
+}
+
 static PyObject *graph_batch(PyObject *self, void *unused)
 {
     (void)unused;
@@ -429,6 +462,8 @@ static PyMethodDef graph_methods[] = {
     {"shape", graph_shape, METH_O, "shape($self, value, /)\n--\n\nShape, batch included."},
     {"node", graph_node, METH_O,
      "node($self, value, /)\n--\n\n(op, layer name, sources, activation or None)."},
+    {"version", graph_version, METH_O,
+     "version($self, values, /)\n--\n\n(version of the weights behind values, values reached)."},
     {"prefix", graph_prefix, METH_O,
      "prefix($self, trainable, /)\n--\n\nPer value: is it a pure function of the inputs?"},
     {NULL, NULL, 0, NULL},

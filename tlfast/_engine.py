@@ -1,0 +1,536 @@
+"""From a model to plans of the core: which part is computed once, which part is trained.
+
+A model is lowered to a core graph for concrete shapes. The values that are pure functions of the
+images (no trainable weight, no randomness on the way) form the frozen part; the last of them, the
+cut, are computed in chunks of a few images whose bits depend on nothing but the image, and can be
+kept. Everything behind the cut is one plan per batch size.
+"""
+
+import itertools
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tlfast import _core
+from tlfast._features import FeatureCache, FeatureStore
+
+_log = logging.getLogger("tlfast")
+
+# Images per run of the frozen part. No bit of a result depends on it; larger chunks cost memory.
+_CHUNKS = (8, 4, 2, 1)
+# Plans kept per model: chunk sizes, a training and an evaluation batch, their last short batches.
+_MAX_PLANS = 16
+# Ops that make a frozen part worth keeping; without one of them recomputing is as cheap.
+_WORK = frozenset({"conv2d", "depthwise_conv2d", "dense"})
+
+
+# Every direct call in training mode draws other random numbers than the one before.
+_eager_seeds = itertools.count(1)
+
+
+@dataclass
+class Batch:
+    """One step's data, as `Engine.batches` yields it.
+
+    Attributes:
+        x: input arrays, or None where the features of all rows were kept.
+        y: one target array per output, or None.
+        sample_weight: one array of weights per output (entries may be None), or None.
+        size: number of rows.
+        ids: sample numbers, where the data has any.
+        bad: (path, reason) of images that were left out.
+        features: outputs of the frozen part, or None where they are to be computed.
+        shapes: shape of one sample of each input.
+    """
+
+    x: list[np.ndarray] | None
+    y: list[np.ndarray] | None
+    sample_weight: list[np.ndarray | None] | None
+    size: int
+    ids: np.ndarray | None = None
+    bad: list = field(default_factory=list)
+    features: list[np.ndarray] | None = None
+    shapes: tuple = ()
+
+
+@dataclass(frozen=True)
+class _Lowered:
+    graph: Any  # _core.Graph
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+def _values(result: int | Sequence[int]) -> tuple[int, ...]:
+    return tuple(result) if isinstance(result, (list, tuple)) else (result,)
+
+
+def lower(
+    layer: Any, shapes: Sequence[tuple[int, ...]], batch: int, training: bool
+) -> _Lowered:
+    """Write a layer or model into a new core graph.
+
+    Args:
+        layer: anything with `lower(graph, inputs, training)`.
+        shapes: shape of one sample of each input.
+        batch: number of rows.
+        training: whether dropout and augmentation are active.
+    """
+    graph = _core.Graph(batch)
+    inputs = [graph.input(tuple(shape), f"input_{i}") for i, shape in enumerate(shapes)]
+    outputs = _values(layer.lower(graph, inputs, training))
+    return _Lowered(graph, tuple(inputs), outputs)
+
+
+def eager(layer: Any, arrays: Sequence[np.ndarray], training: bool | None) -> Any:
+    """Compute a layer or model on arrays at once.
+
+    Args:
+        layer: a built layer or a model.
+        arrays: inputs, batch axis first.
+        training: None means: augmentation layers act, dropout and batch norm as in prediction
+            (Keras' defaults of a direct call).
+
+    Returns:
+        An array, or a list of them.
+    """
+    active = getattr(layer, "_eager_training", False) if training is None else training
+    arrays = [_as_input(a) for a in arrays]
+    made = lower(layer, [a.shape[1:] for a in arrays], len(arrays[0]), bool(active))
+    plan = _core.Plan(made.graph, made.inputs, made.outputs, _core.Pool())
+    results = plan.forward(arrays, seed=next(_eager_seeds))
+    return results[0] if len(results) == 1 else results
+
+
+def _as_input(array: np.ndarray) -> np.ndarray:
+    """Contiguous uint8 or float32, what the core reads."""
+    wanted = np.uint8 if array.dtype == np.uint8 else np.float32
+    return np.ascontiguousarray(array, dtype=wanted)
+
+
+class _Cut:
+    """Where the frozen part of a model ends, for one set of input shapes.
+
+    Attributes:
+        values: the values behind which training starts; numbers are the same in every graph
+            lowered with the same arguments.
+        shapes: shape of one sample of each.
+        works: whether computing them is worth avoiding.
+        signature: equal signatures compute the same function of the inputs and the weights.
+    """
+
+    def __init__(self, made: _Lowered, trainable: tuple) -> None:
+        graph = made.graph
+        frozen = graph.prefix(trainable)
+        _, needed = graph.version(made.outputs)
+        cut = {v for v in made.outputs if frozen[v]}
+        for value in needed:
+            if not frozen[value]:
+                cut.update(s for s in graph.node(value)[2] if frozen[s])
+        self.values = tuple(sorted(cut))
+        self._graph = graph
+        _, before = graph.version(self.values)
+        nodes = [graph.node(v) for v in before]
+        self.works = any(op in _WORK for op, *_ in nodes)
+        if not self.works:
+            self.values = tuple(made.inputs)
+        self.shapes = [graph.shape(v)[1:] for v in self.values]
+        place = {v: i for i, v in enumerate(before)}
+        self.signature = (
+            tuple((op, name, tuple(place[s] for s in src), kind) for op, name, src, kind in nodes),
+            tuple(place.get(v) for v in self.values),
+        )
+
+    def version(self) -> int:
+        """Grows when a weight of the frozen part is written."""
+        return self._graph.version(self.values)[0]
+
+
+class Engine:
+    """Runs one model. Plans are made on first demand and kept.
+
+    Args:
+        model: the model; its `trainable` flags are read again by `begin_fit`.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.cache_features: str | bool = "auto"
+        self._pool = _core.Pool()
+        self._plans: OrderedDict[object, Any] = OrderedDict()
+        self._lowered: OrderedDict[object, _Lowered] = OrderedDict()
+        self._cuts: dict[object, _Cut] = {}
+        self._features = FeatureCache()
+        self._optimizer: Any = None
+        self._losses: list = []
+        self._loss_weights: list[float] = []
+        self._trainable: list = []
+        self._flags: tuple[bool, ...] = ()
+        self._threads = 0
+        self._keeps = False
+        self._said: set[str] = set()
+
+    # ---- plans -----------------------------------------------------------------------------
+
+    def _kept(self, table: OrderedDict, key: object, make: Callable[[], Any]) -> Any:
+        if key in table:
+            table.move_to_end(key)
+            return table[key]
+        made = table[key] = make()
+        while len(table) > _MAX_PLANS:
+            table.popitem(last=False)
+        return made
+
+    def _lower(self, shapes: tuple, batch: int, training: bool) -> _Lowered:
+        key = (shapes, batch, training, self._flags if training else ())
+        return self._kept(self._lowered, key, lambda: lower(self.model, shapes, batch, training))
+
+    def _plan(self, key: object, make: Callable[[], Any]) -> Any:
+        threads = _core.num_threads()
+        if threads != self._threads:  # primitives belong to a number of threads
+            self._plans.clear()
+            self._pool = _core.Pool()
+            self._threads = threads
+        return self._kept(self._plans, key, make)
+
+    def _cut(self, shapes: tuple, training: bool) -> _Cut:
+        key = (shapes, training, self._flags)
+        if key not in self._cuts:
+            if len(self._cuts) > _MAX_PLANS:
+                self._cuts.clear()
+            self._cuts[key] = _Cut(self._lower(shapes, 1, training), self._trainable_cores())
+        return self._cuts[key]
+
+    def _trainable_cores(self) -> tuple:
+        return tuple(v.core for v in self._trainable)
+
+    # ---- the frozen part -------------------------------------------------------------------
+
+    def _in_chunks(
+        self, x: list[np.ndarray], shapes: tuple, training: bool, values: tuple[int, ...] | None
+    ) -> list[np.ndarray]:
+        """Values (None: the outputs) for any number of rows, a few rows at a time."""
+        parts: list[list[np.ndarray]] = []
+        at, rows = 0, len(x[0])
+        while at < rows:
+            size = next(c for c in _CHUNKS if c <= rows - at)
+            made = self._lower(shapes, size, training)
+            wanted = made.outputs if values is None else values
+            key = ("chunk", shapes, size, training, wanted, self._flags if training else ())
+            plan = self._plan(
+                key, lambda m=made, w=wanted: _core.Plan(m.graph, m.inputs, w, self._pool)
+            )
+            parts.append(plan.forward([a[at : at + size] for a in x]))
+            at += size
+        if not parts:
+            graph = self._lower(shapes, 1, training)
+            wanted = graph.outputs if values is None else values
+            return [np.empty((0, *graph.graph.shape(v)[1:]), np.float32) for v in wanted]
+        if len(parts) == 1:
+            return parts[0]
+        return [np.concatenate(column) for column in zip(*parts, strict=True)]
+
+    def _compute(self, x: list[np.ndarray], training: bool) -> list[np.ndarray]:
+        """What the cut holds for these rows."""
+        shapes = tuple(a.shape[1:] for a in x)
+        cut = self._cut(shapes, training)
+        x = [_as_input(a) for a in x]
+        if not cut.works:
+            return x
+        return self._in_chunks(x, shapes, training, cut.values)
+
+    # ---- what the Trainer calls ------------------------------------------------------------
+
+    def predict(self, x: list[np.ndarray]) -> list[np.ndarray]:
+        """Outputs for any number of rows.
+
+        Args:
+            x: one array per input, batch axis first.
+        """
+        x = [_as_input(np.asarray(a)) for a in x]
+        return self._in_chunks(x, tuple(a.shape[1:] for a in x), False, None)
+
+    def predict_batch(self, batch: Batch) -> list[np.ndarray]:
+        """Outputs of a batch, from kept features where there are any."""
+        if batch.features is None:
+            return self.predict(batch.x)
+        plan, _ = self._head(batch, training=False, losses=False)
+        return plan.forward(batch.features)
+
+    def compile(self, optimizer: Any, losses: list, loss_weights: list[float]) -> None:
+        """Take over what `Model.compile` chose; plans for training are made anew.
+
+        Args:
+            optimizer: object with `core_spec`, `build`, `slots_for`.
+            losses: one loss object per output, or None for an output without a loss.
+            loss_weights: one number per output.
+        """
+        self._optimizer = optimizer
+        self._losses = losses
+        self._loss_weights = list(loss_weights)
+        for key in [k for k in self._plans if k[0] in ("train", "test")]:
+            del self._plans[key]
+
+    def begin_fit(self, keep_features: bool = False) -> None:
+        """Read the `trainable` flags again and make the optimizer ready for them.
+
+        Args:
+            keep_features: whether outputs of the frozen part may be kept until `end_fit`, and are
+                used by later passes over the same data.
+        """
+        self._keeps = keep_features
+        self._read_flags()
+        if not self._trainable:
+            raise ValueError(
+                f"model '{self.model.name}' has no trainable weights: every layer is frozen. Set "
+                "`trainable = True` on the layers to train, or add a new head"
+            )
+        self._optimizer.build(self._trainable)
+
+    def end_fit(self) -> None:
+        """No new features are kept from here on; those there are stay."""
+        self._keeps = False
+
+    def _read_flags(self) -> None:
+        self._trainable = list(self.model.trainable_weights)
+        self._flags = tuple(bool(v.trainable) for v in self.model.weights) + tuple(
+            bool(layer.trainable) for layer in self.model.layers
+        )
+
+    def train_batch(self, batch: Batch) -> tuple[float, list[np.ndarray]]:
+        """One whole training step: weights are as before it, or as after it.
+
+        Args:
+            batch: rows with targets.
+
+        Returns:
+            The loss (regularization included) and the outputs.
+        """
+        features = self._features_of(batch, training=True)
+        plan, cut = self._head(batch, training=True, losses=True)
+        rate = self._optimizer.current_learning_rate()
+        iteration = int(self._optimizer.iterations)
+        penalty = self._penalty()
+        losses, outputs = plan.train(
+            features, self._targets(batch), self._weights(batch), rate, iteration, iteration
+        )
+        self._optimizer.iterations = iteration + 1
+        return self._total(losses) + penalty, outputs
+
+    def test_batch(self, batch: Batch) -> tuple[float, list[np.ndarray]]:
+        """Loss and outputs of a batch, nothing changed.
+
+        Args:
+            batch: rows with targets.
+        """
+        features = self._features_of(batch, training=False)
+        plan, _ = self._head(batch, training=False, losses=True)
+        losses, outputs = plan.evaluate(features, self._targets(batch), self._weights(batch))
+        return self._total(losses) + self._penalty(), outputs
+
+    # ---- the part behind the cut -----------------------------------------------------------
+
+    def _features_of(self, batch: Batch, training: bool) -> list[np.ndarray]:
+        if batch.features is None:
+            batch.features = self._compute(batch.x, training)
+        return batch.features
+
+    def _head(self, batch: Batch, training: bool, losses: bool) -> tuple[Any, _Cut]:
+        shapes = batch.shapes
+        cut = self._cut(shapes, training)
+        key = ("train" if training else "test", shapes, batch.size, losses, self._flags)
+        return self._plan(key, lambda: self._make_head(shapes, batch.size, cut, training, losses)), cut
+
+    def _make_head(
+        self, shapes: tuple, size: int, cut: _Cut, training: bool, losses: bool
+    ) -> Any:
+        made = self._lower(shapes, size, training)
+        specs = tuple(self._loss_specs(size)) if losses else ()
+        used = [i for i, loss in enumerate(self._losses) if loss is not None] if losses else []
+        rest = [i for i in range(len(made.outputs)) if i not in used]
+        outputs = tuple(made.outputs[i] for i in used + rest)
+        if not training:
+            return _Ordered(
+                _core.Plan(made.graph, cut.values, outputs, self._pool, (), specs), used + rest
+            )
+        trainable = self._trainable_cores()
+        plan = _core.Plan(made.graph, cut.values, outputs, self._pool, trainable, specs)
+        plan.set_optimizer(self._optimizer.core_spec(), tuple(self._updates()))
+        return _Ordered(plan, used + rest)
+
+    def _loss_specs(self, size: int) -> Iterator[dict]:
+        for loss, weight in zip(self._losses, self._loss_weights, strict=True):
+            if loss is None:
+                continue
+            spec = dict(loss.core_spec())
+            reduction = spec.pop("reduction", "sum_over_batch_size")
+            if reduction == "sum":
+                weight = weight * size
+            elif reduction not in ("sum_over_batch_size", "mean"):
+                raise NotImplementedError(
+                    f"training with reduction={reduction!r} of the loss {spec['kind']!r}; "
+                    "available: 'sum_over_batch_size', 'sum'"
+                )
+            yield {**spec, "weight": float(weight)}
+
+    def _updates(self) -> Iterator[tuple]:
+        optimizer = self._optimizer
+        for variable in self._trainable:
+            l1, l2 = _penalties(variable)
+            slots = tuple(optimizer.slots_for(variable))
+            yield variable.core, slots, optimizer.uses_weight_decay(variable), l1, l2
+
+    def _targets(self, batch: Batch) -> list[np.ndarray]:
+        return [
+            np.ascontiguousarray(y, np.float32)
+            for y, loss in zip(batch.y, self._losses, strict=True)
+            if loss is not None
+        ]
+
+    def _weights(self, batch: Batch) -> list[np.ndarray | None] | None:
+        if batch.sample_weight is None:
+            return None
+        return [
+            None if w is None else np.ascontiguousarray(w, np.float32)
+            for w, loss in zip(batch.sample_weight, self._losses, strict=True)
+            if loss is not None
+        ]
+
+    def _total(self, losses: list[float]) -> float:
+        weights = [w for w, loss in zip(self._loss_weights, self._losses, strict=True) if loss]
+        return float(sum(w * value for w, value in zip(weights, losses, strict=True)))
+
+    def _penalty(self) -> float:
+        return float(
+            sum(v.regularizer(v.numpy()) for v in self.model.weights if v.regularizer is not None)
+        )
+
+    # ---- data ------------------------------------------------------------------------------
+
+    def batches(self, source: Any, epoch: int, training: bool) -> Iterator[Batch]:
+        """The batches of one epoch, with kept features where that is possible.
+
+        Args:
+            source: a `tlfast.data` source.
+            epoch: number of the epoch, from 0.
+            training: whether the batches are for training.
+        """
+        if not hasattr(source, "order"):
+            yield from self._stream(source, epoch, training)
+            return
+        self._read_flags()
+        order = source.order(epoch, training)
+        store, shapes = self._store(source, training)
+        if store is None:
+            for x, ids, bad in source.pixels(order):
+                if len(ids):
+                    yield _batch(source, ids, bad, x=x, shapes=shapes)
+            return
+        wanted = [store.missing(ids) for ids in order]
+        yield from self._from_store(source, store, shapes, order, wanted, training)
+
+    def _from_store(
+        self, source: Any, store: FeatureStore, shapes: tuple, order: list, wanted: list,
+        training: bool,
+    ) -> Iterator[Batch]:
+        # A sample may stand in several batches: only the first of them asks for its pixels.
+        asked: set[int] = set()
+        for i, ids in enumerate(wanted):
+            wanted[i] = np.array([n for n in ids.tolist() if n not in asked], np.int64)
+            asked.update(wanted[i].tolist())
+        pixels = source.pixels([ids for ids in wanted if len(ids)])
+        for ids, new in zip(order, wanted, strict=True):
+            bad: list = []
+            if len(new):
+                x, kept, bad = next(pixels)
+                store.leave_out(np.setdiff1d(new, kept))
+                if len(kept):
+                    store.put(kept, self._compute(x, training))
+            ids = store.readable(ids)
+            if len(ids):
+                yield _batch(source, ids, bad, features=store.get(ids), shapes=shapes)
+
+    def _stream(self, source: Any, epoch: int, training: bool) -> Iterator[Batch]:
+        self._read_flags()
+        if training and self.cache_features is True:
+            self._say_once(
+                "cache_features=True: this data has no stable identity (a Python generator or a "
+                "mapped dataset); the frozen layers are computed in every epoch"
+            )
+        for x, y, weight in source.batches(epoch, training):
+            weights = weight if weight is None or isinstance(weight, list) else [weight]
+            shapes = tuple(np.shape(a)[1:] for a in x)
+            yield Batch(list(x), y, weights, len(x[0]), shapes=shapes)
+
+    def _store(self, source: Any, training: bool) -> tuple[FeatureStore | None, tuple]:
+        shapes = tuple(tuple(s) for s in source.element_shapes)
+        looks = self._keeps or (not training and len(self._features) > 0)
+        if not self.cache_features or not looks:
+            return None, shapes
+        if source.identity is None:
+            return None, shapes
+        cut = self._cut(shapes, training)
+        if not cut.works:
+            return None, shapes
+        key = (source.identity, shapes, cut.signature)
+        version = cut.version()
+        if not self._keeps and not self._features.holds(key, version):
+            return None, shapes
+        return self._features.store(key, version, source.num_samples, cut.shapes), shapes
+
+    def _say_once(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            _log.warning(text)
+
+
+class _Ordered:
+    """A plan whose outputs come first where they have a loss, given back in the model's order."""
+
+    def __init__(self, plan: Any, order: list[int]) -> None:
+        self._plan, self._order = plan, order
+
+    def _sorted(self, outputs: list[np.ndarray]) -> list[np.ndarray]:
+        result: list = [None] * len(outputs)
+        for place, value in zip(self._order, outputs, strict=True):
+            result[place] = value
+        return result
+
+    def forward(self, feeds: list[np.ndarray]) -> list[np.ndarray]:
+        return self._sorted(self._plan.forward(feeds))
+
+    def evaluate(self, *args: Any) -> tuple[list[float], list[np.ndarray]]:
+        losses, outputs = self._plan.evaluate(*args)
+        return losses, self._sorted(outputs)
+
+    def train(self, *args: Any) -> tuple[list[float], list[np.ndarray]]:
+        losses, outputs = self._plan.train(*args)
+        return losses, self._sorted(outputs)
+
+
+def _batch(source: Any, ids: np.ndarray, bad: list, shapes: tuple, **data: Any) -> Batch:
+    weight = source.weights(ids)
+    targets = source.targets(ids)
+    weights = None
+    if weight is not None:
+        weights = weight if isinstance(weight, list) else [weight]
+        if targets is not None and len(weights) == 1:
+            weights = weights * len(targets)
+    return Batch(
+        data.get("x"), targets, weights, len(ids), ids, list(bad), data.get("features"), shapes
+    )
+
+
+def _penalties(variable: Any) -> tuple[float, float]:
+    """l1 and l2 of a variable's regularizer."""
+    penalty = variable.regularizer
+    if penalty is None:
+        return 0.0, 0.0
+    if not hasattr(penalty, "l1") and not hasattr(penalty, "l2"):
+        raise NotImplementedError(
+            f"{variable.path}: training with the regularizer {penalty!r}; available: L1, L2, L1L2"
+        )
+    return float(getattr(penalty, "l1", 0.0)), float(getattr(penalty, "l2", 0.0))
