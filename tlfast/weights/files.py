@@ -122,11 +122,16 @@ def _untar(archive: Path, folder: Path) -> None:
                 raise ValueError(f"{archive}: unpacks to more than {limit} bytes; refused")
             if member.name.startswith("/") or ".." in member.name.split("/"):
                 raise ValueError(f"{archive}: refused: member {member.name!r}")
-            try:
-                # The data filter refuses paths and links that lead outside, and devices.
-                tar.extract(member, folder, filter="data")
-            except tarfile.FilterError as exc:
-                raise ValueError(f"{archive}: refused: {exc}") from exc
+            # By hand: tarfile's data filter is missing from Debian 12's Python 3.11.2.
+            if member.isdir():
+                (folder / member.name).mkdir(parents=True, exist_ok=True)
+                continue
+            content = tar.extractfile(member) if member.isfile() else None
+            if content is None:
+                raise ValueError(f"{archive}: refused: {member.name!r} is a link or a device")
+            (folder / member.name).parent.mkdir(parents=True, exist_ok=True)
+            with content, open(folder / member.name, "wb") as file:
+                shutil.copyfileobj(content, file)
 
 
 def _unzip(archive: Path, folder: Path) -> None:
