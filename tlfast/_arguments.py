@@ -1,0 +1,28 @@
+"""Errors for misspelt keyword arguments that name the nearest right one."""
+
+import difflib
+import functools
+import inspect
+from collections.abc import Callable
+from typing import TypeVar
+
+F = TypeVar("F", bound=Callable)
+
+
+def checked_arguments(function: F) -> F:
+    """Decorator: an unknown keyword raises TypeError with a suggestion."""
+    parameters = inspect.signature(function).parameters
+    known = [name for name in parameters if name != "self"]
+    free = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+    @functools.wraps(function)
+    def checked(*args, **kwargs):  # noqa: ANN002, ANN003, ANN202 - the wrapped signature counts
+        for name in kwargs if not free else ():
+            if name not in parameters:
+                close = difflib.get_close_matches(name, known, 1)
+                hint = f" Did you mean {close[0]!r}?" if close else f" It takes: {', '.join(known)}."
+                owner = function.__qualname__.removesuffix(".__init__")
+                raise TypeError(f"{owner}() has no argument {name!r}.{hint}")
+        return function(*args, **kwargs)
+
+    return checked

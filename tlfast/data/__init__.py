@@ -1,0 +1,16 @@
+"""Datasets: what `tf.data` is to a Keras script."""
+
+from tlfast.data import experimental
+from tlfast.data.batch import BatchArray
+from tlfast.data.dataset import (
+    AUTOTUNE,
+    INFINITE_CARDINALITY,
+    UNKNOWN_CARDINALITY,
+    Dataset,
+    TensorSpec,
+)
+
+__all__ = [
+    "AUTOTUNE", "INFINITE_CARDINALITY", "UNKNOWN_CARDINALITY", "BatchArray", "Dataset",
+    "TensorSpec", "experimental",
+]

@@ -1,0 +1,134 @@
+"""Iterators of ImageDataGenerator as sources, with Keras' extra draws and batch order."""
+
+import random
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tlfast.data._source import (
+    IndexedSource,
+    Source,
+    StreamSource,
+    _Passes,
+    split_batch,
+)
+from tlfast.data._tables import Bad
+
+if TYPE_CHECKING:
+    from tlfast.preprocessing._iterators import Iterator as ImageIterator
+
+# Keras fetches this many batches when it is handed the iterator, to learn their shapes.
+_PEEKED = 2
+
+
+def iterator_source(
+    it: "ImageIterator", shuffle: bool | str, steps: int | None, class_weight: Any, purpose: str
+) -> Source | None:
+    """A source over `it`, or None if a subclass loads batches in its own way."""
+    from tlfast.preprocessing._iterators import DirectoryIterator, NumpyArrayIterator
+
+    if type(it) not in (DirectoryIterator, NumpyArrayIterator):
+        return None
+    drawer = _Drawer(it, bool(shuffle), steps, purpose)
+    plain = it.image_data_generator.identity() is not None and not it.save_to_dir
+    if isinstance(it, DirectoryIterator):
+        plain = plain and it.class_mode != "input"
+    else:
+        plain = plain and not it.x_misc
+    return (_Indexed if plain else _Streamed)(it, drawer, class_weight)
+
+
+class _Drawer:
+    """Draws the batches of an epoch: numbers and transformations, no pixels."""
+
+    def __init__(
+        self, it: "ImageIterator", shuffle: bool, steps: int | None, purpose: str
+    ) -> None:
+        self._it, self._shuffle, self._purpose = it, shuffle, purpose
+        self.steps = steps
+        for i in range(min(_PEEKED, len(it))):
+            it.draw(i)
+        if purpose == "fit":
+            it.on_epoch_end()
+        self._passes = _Passes(self._pass, len(it), steps, purpose != "fit")
+
+    def _pass(self) -> Iterator:
+        # A generator: nothing is drawn for a pass that is opened and never read.
+        numbers = list(range(len(self._it)))
+        if self._shuffle:
+            random.shuffle(numbers)
+        for number in numbers:
+            yield self._it.draw(number)
+
+    def epoch(self) -> list[tuple[np.ndarray, list]]:
+        """The batches of the next epoch."""
+        if self._purpose == "evaluate":
+            self._it.on_epoch_end()
+        drawn = list(self._passes.epoch())
+        self._it.on_epoch_end()
+        return drawn
+
+
+class _Indexed(IndexedSource):
+    """An iterator without chance and without a user's function: pixels follow from the number."""
+
+    def __init__(self, it: "ImageIterator", drawer: _Drawer, class_weight: Any) -> None:
+        self._it, self._drawer, self.class_weight = it, drawer, class_weight
+        _describe(self, it, drawer)
+
+    @property
+    def identity(self) -> Any:
+        return self._it.table.identity() if hasattr(self._it, "table") else self._it.identity()
+
+    @property
+    def element_shapes(self) -> list[tuple]:
+        return [tuple(self._it.image_shape)]
+
+    def order(self, epoch: int, training: bool) -> list[np.ndarray]:
+        return [ids.astype(np.int64) for ids, _ in self._drawer.epoch()]
+
+    def pixels(self, batches: list[np.ndarray]) -> Iterator[tuple[list, np.ndarray, Bad]]:
+        for images, ids, bad in self._it.images([(ids, [None] * len(ids)) for ids in batches]):
+            self.bad += bad
+            yield [images], ids, bad
+
+    def targets(self, ids: np.ndarray) -> list[np.ndarray] | None:
+        if hasattr(self._it, "table"):
+            return self._it.table.targets(ids)
+        return None if self._it.y is None else [self._it.y[ids]]
+
+    def weights(self, ids: np.ndarray) -> np.ndarray | None:
+        given = self._it.sample_weight
+        if given is None:
+            return super().weights(ids)
+        if self.class_weight is not None:
+            raise ValueError("class_weight and sample_weight cannot be given at the same time.")
+        return given[ids].astype(np.float32)
+
+
+class _Streamed(StreamSource):
+    """An iterator that augments, or calls a function of the user's: batches only stream."""
+
+    def __init__(self, it: "ImageIterator", drawer: _Drawer, class_weight: Any) -> None:
+        self._it, self._drawer, self._class_weight = it, drawer, class_weight
+        _describe(self, it, drawer)
+
+    @property
+    def element_shapes(self) -> list[tuple]:
+        extra = [a.shape[1:] for a in getattr(self._it, "x_misc", [])]
+        return [tuple(self._it.image_shape), *extra]
+
+    def batches(self, epoch: int, training: bool) -> Iterator[tuple[list, list | None, Any]]:
+        for images, ids, bad in self._it.images(self._drawer.epoch()):
+            self.bad += bad
+            if len(ids):
+                yield split_batch(self._it.assemble(images, ids), self._class_weight)
+
+
+def _describe(source: Source, it: "ImageIterator", drawer: _Drawer) -> None:
+    source.bad = []
+    source.batch_size, source.num_samples = it.batch_size, it.n
+    source.num_batches = drawer.steps or len(it)
+    names = getattr(it, "class_indices", None)
+    source.class_names = None if names is None else list(names)

@@ -1,0 +1,343 @@
+"""The steps of a dataset chain. Each opens an iterator over elements and knows its length.
+
+An element is a row number, or an array of row numbers, as long as the chain still draws from a
+table (`node.table`); after `map`, `filter` or `zip` it is the value itself. Opening draws the
+random seeds of a pass at once, as tf.data does, even if nothing is read afterwards.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from tlfast.data._random import Philox, op_seeds
+from tlfast.data._structure import as_leaf, map_leaves, zip_leaves
+from tlfast.data._tables import Table
+from tlfast.data.batch import batch_array
+
+INFINITE = -1
+UNKNOWN = -2
+
+
+class Node:
+    """A step of a chain; `table` is None once elements are values."""
+
+    table: Table | None = None
+    # Row numbers come one by one (None), or in arrays of this many (the last may be shorter).
+    batch_size: int | None = None
+
+    def open(self, quiet: bool = False) -> Iterator:
+        """Start a pass. `quiet` leaves every random state and cache as it was."""
+        raise NotImplementedError
+
+    def count(self) -> int:
+        """Number of elements, INFINITE or UNKNOWN."""
+        raise NotImplementedError
+
+    def values(self, quiet: bool = False) -> Iterator:
+        """Start a pass over values, fetched from the table where there is one."""
+        opened = self.open(quiet)
+        return opened if self.table is None else self.table.values(opened)
+
+
+class Rows(Node):
+    """All rows of a table, in order."""
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+
+    def open(self, quiet: bool = False) -> Iterator:
+        return iter(range(self.table.count))
+
+    def count(self) -> int:
+        return self.table.count
+
+
+class Values(Node):
+    """Values made by calling `make` for each pass."""
+
+    def __init__(self, make: Callable[[], Iterator], count: int) -> None:
+        self._make, self._count = make, count
+
+    def open(self, quiet: bool = False) -> Iterator:
+        return self._make()
+
+    def count(self) -> int:
+        return self._count
+
+
+class Step(Node):
+    """A step over one other; by default it changes neither elements nor number."""
+
+    def __init__(self, source: Node) -> None:
+        self.source = source
+        self.table, self.batch_size = source.table, source.batch_size
+
+    def count(self) -> int:
+        return self.source.count()
+
+    def open(self, quiet: bool = False) -> Iterator:
+        return self.source.open(quiet)
+
+
+class Map(Step):
+    def __init__(self, source: Node, function: Callable) -> None:
+        super().__init__(source)
+        self.table = self.batch_size = None
+        self._function = function
+
+    def open(self, quiet: bool = False) -> Iterator:
+        opened = self.source.values(quiet)
+        return (map_leaves(as_leaf, call(self._function, value)) for value in opened)
+
+
+class Filter(Map):
+    def open(self, quiet: bool = False) -> Iterator:
+        opened = self.source.values(quiet)
+        return (value for value in opened if bool(call(self._function, value)))
+
+    def count(self) -> int:
+        return UNKNOWN
+
+
+def call(function: Callable, value: Any) -> Any:
+    """Call a user's function as tf.data does: a tuple is spread over the arguments."""
+    value = map_leaves(batch_array, value)
+    return function(*value) if isinstance(value, tuple) else function(value)
+
+
+class Batched(Step):
+    def __init__(self, source: Node, size: int, drop_remainder: bool) -> None:
+        super().__init__(source)
+        self.size, self.drop = size, drop_remainder
+        if source.batch_size is not None:  # batches of batches are values
+            self.table = None
+        self.batch_size = size if self.table is not None else None
+
+    def open(self, quiet: bool = False) -> Iterator:
+        by_number = self.table is not None
+        return self._groups(self.source.open(quiet) if by_number else self.source.values(quiet))
+
+    def _groups(self, opened: Iterator) -> Iterator:
+        while group := list(itertools.islice(opened, self.size)):
+            if self.drop and len(group) < self.size:
+                return
+            yield np.array(group, np.int64) if self.table is not None else stack(group)
+
+    def count(self) -> int:
+        count = self.source.count()
+        if count < 0:
+            return count
+        return count // self.size if self.drop else -(-count // self.size)
+
+
+def stack(values: list[Any]) -> Any:
+    """Elements of equal structure put on a new first axis."""
+    try:
+        return zip_leaves(lambda column: np.stack([np.asarray(v) for v in column]), values)
+    except ValueError:
+        shapes = sorted({str(map_leaves(np.shape, value)) for value in values})
+        raise ValueError(
+            f"batch() needs elements of one shape; this batch has {', '.join(shapes)}. "
+            "Resize them to one shape in a map() before."
+        ) from None
+
+
+class Unbatched(Step):
+    def __init__(self, source: Node) -> None:
+        super().__init__(source)
+        self.batch_size = None
+        if source.batch_size is None:  # rows of a table are taken apart as values
+            self.table = None
+
+    def open(self, quiet: bool = False) -> Iterator:
+        if self.table is not None:
+            return itertools.chain.from_iterable(b.tolist() for b in self.source.open(quiet))
+        return self._rows(self.source.values(quiet))
+
+    def _rows(self, opened: Iterator) -> Iterator:
+        for value in opened:
+            sizes: list[int] = []
+            map_leaves(lambda a, sizes=sizes: sizes.append(len(a)), value)
+            for i in range(min(sizes)):
+                yield map_leaves(lambda a, i=i: a[i], value)
+
+    def count(self) -> int:
+        count = self.source.count()
+        if count == INFINITE or not isinstance(self.source, Batched) or not self.source.drop:
+            return INFINITE if count == INFINITE else UNKNOWN
+        return count if count < 0 else count * self.source.size
+
+
+class Taken(Step):
+    def __init__(self, source: Node, number: int) -> None:
+        super().__init__(source)
+        self._number = number
+
+    def open(self, quiet: bool = False) -> Iterator:
+        if self._number == 0:
+            return iter(())
+        opened = self.source.open(quiet)
+        return opened if self._number < 0 else itertools.islice(opened, self._number)
+
+    def count(self) -> int:
+        count = self.source.count()
+        if self._number < 0 or count == UNKNOWN:
+            return count
+        return self._number if count == INFINITE else min(count, self._number)
+
+
+class Skipped(Step):
+    def __init__(self, source: Node, number: int) -> None:
+        super().__init__(source)
+        self._number = number
+
+    def open(self, quiet: bool = False) -> Iterator:
+        if self._number < 0:
+            return iter(())
+        return itertools.islice(self.source.open(quiet), self._number, None)
+
+    def count(self) -> int:
+        count = self.source.count()
+        if self._number < 0 and count != UNKNOWN:
+            return 0
+        return count if count < 0 else max(count - self._number, 0)
+
+
+class Repeated(Step):
+    def __init__(self, source: Node, times: int | None) -> None:
+        super().__init__(source)
+        self._times = INFINITE if times is None or times < 0 else times
+
+    def open(self, quiet: bool = False) -> Iterator:
+        if self._times == 0:
+            return iter(())
+        if self._times == 1:
+            return self.source.open(quiet)
+        return self._passes(self.source.open(quiet), quiet)
+
+    def _passes(self, opened: Iterator, quiet: bool) -> Iterator:
+        done = 0
+        while True:
+            empty = True
+            for element in opened:
+                empty = False
+                yield element
+            done += 1
+            if empty and self._times < 0:
+                return  # nothing to repeat for ever
+            # tf.data opens the next pass also after the last one, which draws its seeds, except
+            # where it fuses shuffle().repeat() into one step.
+            last = done == self._times
+            if last and isinstance(self.source, Shuffled):
+                return
+            opened = self.source.open(quiet)
+            if last:
+                return
+
+    def count(self) -> int:
+        count = self.source.count()
+        if self._times == 0 or count == 0:
+            return 0
+        if count < 0:
+            return count if count == INFINITE or self._times > 0 else INFINITE
+        return INFINITE if self._times < 0 else count * self._times
+
+
+class Cached(Step):
+    """Keeps the elements of the first whole pass; with a table also the rows it read."""
+
+    def __init__(self, source: Node) -> None:
+        super().__init__(source)
+        if self.table is not None:
+            self.table = self.table.remembering()
+        self._kept: list | None = None
+
+    def open(self, quiet: bool = False) -> Iterator:
+        if self._kept is not None:
+            return iter(self._kept)
+        return self._fill(self.source.open(quiet), quiet)
+
+    def _fill(self, opened: Iterator, quiet: bool) -> Iterator:
+        kept = []
+        for element in opened:
+            kept.append(element)
+            yield element
+        if not quiet:
+            self._kept = kept
+
+
+class Shuffled(Step):
+    """tf.data's shuffle: a ring of `buffer` elements, one drawn and replaced at a time."""
+
+    def __init__(self, source: Node, buffer: int, seed: int | None, reshuffle: bool) -> None:
+        super().__init__(source)
+        self._buffer = buffer
+        self._reshuffle = reshuffle
+        self._seeds = op_seeds(seed)
+        self._parent = Philox(*self._seeds)
+
+    def open(self, quiet: bool = False) -> Iterator:
+        if not self._reshuffle:
+            return self._draw(Philox(*self._seeds), quiet)
+        parent = self._parent.copy() if quiet else self._parent
+        seed, seed2 = parent(), parent()
+        return self._draw(Philox(seed, seed2), quiet)
+
+    def _draw(self, draw: Philox, quiet: bool) -> Iterator:
+        # The source is opened at the first element, not with this iterator, as in tf.data.
+        opened = self.source.open(quiet)
+        ring: list = list(itertools.islice(opened, self._buffer))
+        start, capacity = 0, len(ring)
+        filled = capacity
+        while filled:
+            chosen = (start + draw() % filled) % capacity
+            yield ring[chosen]
+            first = start % capacity
+            ring[chosen], ring[first] = ring[first], None
+            start += 1
+            filled -= 1
+            for element in itertools.islice(opened, 1):
+                ring[(start + filled) % capacity] = element
+                filled += 1
+
+
+class Zipped(Node):
+    def __init__(self, sources: Any) -> None:
+        self._sources = sources
+
+    def open(self, quiet: bool = False) -> Iterator:
+        opened: list[Iterator] = []
+        map_leaves(lambda node: opened.append(node.values(quiet)), self._sources)
+        return self._rows(opened)
+
+    def _rows(self, opened: list[Iterator]) -> Iterator:
+        for row in zip(*opened, strict=False):
+            items = iter(row)
+            yield map_leaves(lambda _, items=items: next(items), self._sources)
+
+    def count(self) -> int:
+        counts: list[int] = []
+        map_leaves(lambda node: counts.append(node.count()), self._sources)
+        if UNKNOWN in counts:
+            return UNKNOWN
+        return min((c for c in counts if c >= 0), default=INFINITE)
+
+
+class Concatenated(Node):
+    def __init__(self, first: Node, second: Node) -> None:
+        self._first, self._second = first, second
+
+    def open(self, quiet: bool = False) -> Iterator:
+        return self._both(self._first.values(quiet), quiet)
+
+    def _both(self, opened: Iterator, quiet: bool) -> Iterator:
+        yield from opened
+        yield from self._second.values(quiet)
+
+    def count(self) -> int:
+        counts = self._first.count(), self._second.count()
+        if INFINITE in counts:
+            return INFINITE
+        return UNKNOWN if UNKNOWN in counts else sum(counts)

@@ -1,0 +1,30 @@
+"""The arrays that datasets yield: ndarrays that also answer `.numpy()`, as tensors in notebooks do."""
+
+from typing import Any
+
+import numpy as np
+
+
+class BatchArray(np.ndarray):
+    """An ndarray with the method `numpy()`; items taken out of it have it too.
+
+    Example:
+        >>> labels = batch_array([3, 1])
+        >>> int(labels[0].numpy())
+        3
+    """
+
+    def numpy(self) -> np.ndarray:
+        """The same data as a plain ndarray, or as a NumPy scalar for a single number."""
+        plain = self.view(np.ndarray)
+        return plain[()] if plain.ndim == 0 else plain
+
+    def __getitem__(self, key: Any) -> "BatchArray":
+        item = super().__getitem__(key)
+        # Indexing a number out of an array gives a NumPy scalar, which has no `.numpy()`.
+        return item if isinstance(item, np.ndarray) else np.asarray(item).view(BatchArray)
+
+
+def batch_array(value: Any) -> BatchArray:
+    """`value` as a BatchArray; an array is shared, not copied."""
+    return np.asarray(value).view(BatchArray)
