@@ -8,7 +8,7 @@ import numpy as np
 
 from tlfast.data import _nodes
 from tlfast.data._structure import as_leaf, leaves, map_leaves
-from tlfast.data._tables import ArrayTable, Table
+from tlfast.data._tables import ArrayTable, FileTable, Table
 from tlfast.data.batch import BatchArray, batch_array
 
 AUTOTUNE = -1
@@ -52,8 +52,10 @@ class Dataset:
         self._origin = origin if origin is not None else node.table
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("class_names", "file_paths") and self.__dict__.get("_origin") is not None:
-            return getattr(self._origin, name)
+        if name in ("class_names", "file_paths"):
+            origin = self.__dict__.get("_origin")
+            if isinstance(origin, FileTable):
+                return getattr(origin, name)
         known = [n for n in dir(type(self)) if not n.startswith("_")]
         close = difflib.get_close_matches(name, known, 1)
         hint = f" Did you mean {close[0]!r}?" if close else f" It has: {', '.join(known)}."
