@@ -1,4 +1,4 @@
-"""Dataset chains on arrays; order of shuffle against tf.data; adapters for arrays and Python data."""
+"""Dataset chains on arrays, shuffle against tf.data, sources of arrays and Python data."""
 
 import json
 from pathlib import Path

@@ -112,7 +112,7 @@ def test_fit_evaluate_and_predict_see_the_batches_of_keras(expected, tree):
     assert epochs(adapt(train), tree, 3, True) == want["fit"]
     source, held_out = adapt(train), adapt(test, purpose="evaluate")
     seen = []
-    for epoch in range(2):
+    for _ in range(2):
         seen += epochs(source, tree, 1, True) + epochs(held_out, tree, 1, False)
     assert seen == want["fit_again"]
     assert epochs(adapt(train, purpose="evaluate"), tree, 1, False) == want["evaluate"]

@@ -20,7 +20,8 @@ def checked_arguments(function: F) -> F:
         for name in kwargs if not free else ():
             if name not in parameters:
                 close = difflib.get_close_matches(name, known, 1)
-                hint = f" Did you mean {close[0]!r}?" if close else f" It takes: {', '.join(known)}."
+                takes = f" It takes: {', '.join(known)}."
+                hint = f" Did you mean {close[0]!r}?" if close else takes
                 owner = function.__qualname__.removesuffix(".__init__")
                 raise TypeError(f"{owner}() has no argument {name!r}.{hint}")
         return function(*args, **kwargs)

@@ -69,7 +69,7 @@ def _blocks(key: tuple[int, int], high: tuple[int, int], first: int, count: int)
 
 
 class _GlobalSeed:
-    """What `set_random_seed` leaves for later: the seed, and the stream of seeds for unseeded ops."""
+    """What `set_random_seed` leaves for later: the seed, and a stream for unseeded steps."""
 
     seed: int | None = None
     stream: random.Random | None = None
@@ -100,7 +100,7 @@ def op_seeds(seed: int | None) -> tuple[int, int]:
 
 
 def shuffled(items: np.ndarray, draw: Philox) -> np.ndarray:
-    """A copy of 1-D `items` in the order of tf.random.shuffle (Fisher and Yates, from the front)."""
+    """A copy of 1-D `items` in the order of tf.random.shuffle (Fisher-Yates, from the front)."""
     items = items.tolist()
     for i in range(len(items) - 1):
         j = i + draw() % (len(items) - i)

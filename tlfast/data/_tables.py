@@ -232,6 +232,7 @@ def bad_image_sentence(bad: Bad) -> str:
     """One sentence about skipped files: how many, the first five by name, and why."""
     shown = "; ".join(f"{path}: {reason}" for path, reason in bad[:5])
     more = f"; and {len(bad) - 5} more" if len(bad) > 5 else ""
-    return f"{len(bad)} unreadable image{'s were' if len(bad) > 1 else ' was'} skipped: {shown}{more}"
+    count = f"{len(bad)} unreadable image{'s were' if len(bad) > 1 else ' was'} skipped"
+    return f"{count}: {shown}{more}"
 
 

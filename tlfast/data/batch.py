@@ -1,4 +1,4 @@
-"""The arrays that datasets yield: ndarrays that also answer `.numpy()`, as tensors in notebooks do."""
+"""The arrays that datasets yield: ndarrays that also answer `.numpy()`, as tensors do."""
 
 from typing import Any
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlfast.data.directory import check_choice, check_data_format, check_size
 from tlfast._arguments import checked_arguments
+from tlfast.data.directory import check_choice, check_data_format, check_size
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -7,6 +7,7 @@ its files is read, which gives the same numbers and lets files be decoded ahead.
 
 import os
 import threading
+import warnings
 from collections.abc import Iterator as AnyIterator
 from typing import Any
 
@@ -104,8 +105,6 @@ class Iterator(PyDataset):
     def _load(self, ids: np.ndarray, transforms: list) -> Any:
         for images, kept, bad in self.images([(ids, transforms)]):
             if bad:
-                import warnings
-
                 warnings.warn(bad_image_sentence(bad), stacklevel=3)
             return self.assemble(images, kept)
 
@@ -316,7 +315,8 @@ class _IteratorTable(FileTable):
         return None if target is None else [target]
 
     def pixels(self, batches: list[np.ndarray]) -> AnyIterator[tuple[list, np.ndarray, Bad]]:
-        for images, kept, bad in self._iterator.images([(ids, [None] * len(ids)) for ids in batches]):
+        drawn = [(ids, [None] * len(ids)) for ids in batches]
+        for images, kept, bad in self._iterator.images(drawn):
             yield [images], kept, bad
 
 
@@ -369,7 +369,8 @@ class NumpyArrayIterator(Iterator):
                 f"{self.x.shape}; a single image needs x[None]"
             )
         if self.x.shape[3] not in (1, 3, 4):
-            raise ValueError(f"flow() needs 1, 3 or 4 channels on the last axis, got {self.x.shape}")
+            raise ValueError(
+                f"flow() needs 1, 3 or 4 channels on the last axis, got {self.x.shape}")
         self.y = None if y is None else np.asarray(y)
         self.sample_weight = None if sample_weight is None else np.asarray(sample_weight)
         self.image_data_generator = image_data_generator

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from tlfast.data._random import set_global_seed
 from tlfast._arguments import checked_arguments
+from tlfast.data._random import set_global_seed
 
 
 @checked_arguments
