@@ -72,11 +72,9 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"{__name__}.{name}")
     if name in _NAMES:
         return getattr(importlib.import_module(f"{__name__}.{_NAMES[name]}"), name)
-    if name.startswith("__"):
+    if name.startswith("_"):  # a private module not imported yet: the import system goes on
         raise AttributeError(f"module 'tlfast' has no attribute {name!r}")
-    from tlfast import _tf
-
-    return getattr(_tf, name)
+    return getattr(importlib.import_module("tlfast._tf"), name)
 
 
 def __dir__() -> list[str]:

@@ -69,7 +69,7 @@ def _values(result: int | Sequence[int]) -> tuple[int, ...]:
 
 
 def lower(
-    layer: Any, shapes: Sequence[tuple[int, ...]], batch: int, training: bool
+    layer: Any, shapes: Sequence[tuple[int, ...]], batch: int, training: bool | None
 ) -> _Lowered:
     """Write a layer or model into a new core graph.
 
@@ -77,7 +77,7 @@ def lower(
         layer: anything with `lower(graph, inputs, training)`.
         shapes: shape of one sample of each input.
         batch: number of rows.
-        training: whether dropout and augmentation are active.
+        training: whether dropout and augmentation are active; None: augmentation only.
     """
     graph = _core.Graph(batch)
     inputs = [graph.input(tuple(shape), f"input_{i}") for i, shape in enumerate(shapes)]
@@ -97,9 +97,8 @@ def eager(layer: Any, arrays: Sequence[np.ndarray], training: bool | None) -> An
     Returns:
         An array, or a list of them.
     """
-    active = getattr(layer, "_eager_training", False) if training is None else training
     arrays = [_as_input(a) for a in arrays]
-    made = lower(layer, [a.shape[1:] for a in arrays], len(arrays[0]), bool(active))
+    made = lower(layer, [a.shape[1:] for a in arrays], len(arrays[0]), training)
     plan = _core.Plan(made.graph, made.inputs, made.outputs, _core.Pool())
     results = plan.forward(arrays, seed=next(_eager_seeds))
     return results[0] if len(results) == 1 else results

@@ -1,0 +1,76 @@
+"""The same models computed by the core: equal to Keras; direct calls on arrays."""
+
+import json
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+from keras_cases import CASES, digest, set_numbers
+
+from tlfast import _engine, backend, layers, models
+
+KERAS = json.loads(Path(__file__).with_name("keras_cases.json").read_text("utf-8"))
+TLFAST = types.SimpleNamespace(layers=layers, models=models, backend=backend)
+IMAGES = np.random.default_rng(0).uniform(0, 255, size=(3, 12, 10, 3)).astype("float32")
+
+
+@pytest.fixture(autouse=True)
+def fresh():
+    backend.clear_session(free_memory=False)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_outputs_equal_keras(case):
+    model = CASES[case](TLFAST)
+    images = set_numbers(model)
+    predicted = _engine.Engine(model).predict([images])
+    for found, (shape, square, values) in zip(digest(predicted), KERAS[case]["outputs"],
+                                              strict=True):
+        assert found[0] == shape
+        assert found[1] == pytest.approx(square, rel=1e-4)
+        np.testing.assert_allclose(found[2], values, rtol=1e-4, atol=1e-5)
+    called = model(images, training=False)
+    for a, b in zip(predicted, called if isinstance(called, list) else [called], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_weights_set_later_are_used():
+    model = models.Sequential([layers.Input((4,)), layers.Dense(2)])
+    x = np.ones((1, 4), "float32")
+    model(x)
+    model.layers[0].set_weights([np.full((4, 2), 2.0), np.array([1.0, -1.0])])
+    np.testing.assert_array_equal(model(x), [[9, 7]])
+    np.testing.assert_array_equal(model.layers[0].kernel.numpy(), np.full((4, 2), 2.0))
+
+
+def test_random_layers_act_when_called_directly():
+    flip = layers.RandomFlip("horizontal")
+    for image in (IMAGES[0], IMAGES):
+        seen = [flip(image) for _ in range(20)]
+        assert all(y.shape == image.shape for y in seen)
+        assert any(not np.array_equal(y, image) for y in seen)
+    np.testing.assert_array_equal(flip(IMAGES, training=False), IMAGES)
+    chain = models.Sequential([layers.RandomRotation(0.2), layers.RandomZoom(0.2)])
+    assert np.abs(chain(IMAGES) - IMAGES).max() > 1
+    np.testing.assert_array_equal(chain(IMAGES, training=False), IMAGES)
+
+
+def test_dropout_acts_in_training_only():
+    np.testing.assert_array_equal(layers.Dropout(0.5)(IMAGES), IMAGES)
+    dropped = layers.Dropout(0.5)(IMAGES, training=True)
+    kept = dropped != 0
+    assert 0.4 < kept.mean() < 0.6
+    np.testing.assert_allclose(dropped[kept], IMAGES[kept] * 2)
+    spatial = layers.SpatialDropout2D(0.5)(np.ones((8, 3, 3, 16)), training=True)
+    np.testing.assert_array_equal(spatial, spatial[:, :1, :1] * np.ones((1, 3, 3, 1)))
+    assert set(np.unique(spatial)) == {0.0, 2.0}
+
+
+def test_layers_called_on_arrays_and_lists():
+    assert layers.Conv2D(4, 3)(IMAGES).shape == (3, 10, 8, 4)
+    assert layers.add([IMAGES, IMAGES]).max() == IMAGES.max() * 2
+    np.testing.assert_allclose(layers.Rescaling(1 / 255)(IMAGES.astype("uint8")),
+                               IMAGES.astype("uint8") / 255, rtol=1e-5)
+    with pytest.raises(ValueError, match="should be tensors"):
+        layers.Dense(2)("images")
