@@ -72,7 +72,7 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"{__name__}.{name}")
     if name in _NAMES:
         return getattr(importlib.import_module(f"{__name__}.{_NAMES[name]}"), name)
-    if name.startswith("_"):  # a private module not imported yet: the import system goes on
+    if name.startswith("_"):  # also what the import system asks before it loads a sub-module
         raise AttributeError(f"module 'tlfast' has no attribute {name!r}")
     return getattr(importlib.import_module("tlfast._tf"), name)
 

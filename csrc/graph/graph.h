@@ -100,8 +100,9 @@ tl_status tl_graph_add(tl_graph *graph, tl_op_kind kind, tl_shape_fn infer, cons
 void tl_graph_mark_prefix(const tl_graph *graph, tl_variable *const *trainable, int n_trainable,
                           bool *in_prefix);
 
-/* Sum of the versions of all variables that the given values depend on: it grows when one of them is
- * written. `reached` is scratch, one flag per value; it holds what the values depend on afterwards. */
+/* Sum of the versions of all variables that the given values depend on: it grows when one of them
+ * is written. `reached` is scratch, one flag per value; it holds what the values depend on
+ * afterwards. */
 uint64_t tl_graph_version(const tl_graph *graph, const int *values, int n, bool *reached);
 
 const char *tl_op_name(tl_op_kind kind);

@@ -4,10 +4,13 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "kernels/kernels.h"
 #include "ops/step.h"
 
+#define COLUMNS 32 /* output columns a thread takes at a time */
+
 typedef struct dense_state {
-    tl_primitive forward, backward_data, backward_weights;
+    tl_primitive backward_data, backward_weights;
     int64_t rows, in, units;
 } dense_state;
 
@@ -50,28 +53,27 @@ static tl_status product(tl_primitive *primitive, const matrix *a, const matrix 
                          const char *name, tl_error *err)
 {
     tl_status status = TL_OK;
-    const matrix *all[4] = {a, b, c, bias};
-    static const int args[4] = {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST, DNNL_ARG_BIAS};
-    dnnl_memory_desc_t md[4] = {NULL, NULL, NULL, NULL};
+    const matrix *all[3] = {a, b, c};
+    static const int args[3] = {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST};
+    dnnl_memory_desc_t md[3] = {NULL, NULL, NULL};
     dnnl_primitive_attr_t attr = NULL;
     dnnl_primitive_desc_t pd = NULL;
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 3; i++)
         if (all[i] != NULL)
             TL_TRY_GOTO(matrix_md(&md[i], all[i]->rows, all[i]->columns, all[i]->transposed, err));
     if (build != NULL) {
         TL_TRY_GOTO(tl_attr_create(&attr, NULL, err));
-        TL_DNN_GOTO(tl_dnn.matmul_primitive_desc_create(&pd, tl_dnn.engine, md[0], md[1], md[3],
+        TL_DNN_GOTO(tl_dnn.matmul_primitive_desc_create(&pd, tl_dnn.engine, md[0], md[1], NULL,
                                                         md[2], attr),
                     name);
         TL_TRY_GOTO(tl_primitive_create(primitive, pd, build, name, err));
     } else {
-        for (int i = 0; i < 4; i++)
-            if (all[i] != NULL)
-                TL_TRY_GOTO(tl_primitive_bind(primitive, args[i], md[i], all[i]->data, err));
+        for (int i = 0; i < 3; i++)
+            TL_TRY_GOTO(tl_primitive_bind(primitive, args[i], md[i], all[i]->data, err));
         TL_TRY_GOTO(tl_primitive_bind_scratchpad(primitive, scratchpad, err));
     }
 fail:
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 3; i++)
         if (md[i] != NULL)
             tl_dnn.memory_desc_destroy(md[i]);
     if (attr != NULL)
@@ -79,31 +81,24 @@ fail:
     return status;
 }
 
-/* The three products of a dense layer, made (build given) or bound (build NULL). */
+/* The two products of the gradients, made (build given) or bound (build NULL). */
 static tl_status products(tl_step *step, tl_build *build, void *scratchpad, tl_error *err)
 {
     dense_state *s = step->state;
-    const tl_node *node = step->node;
-    matrix src = {s->rows, s->in, false, step->src[0]->data};
-    matrix kernel = {s->in, s->units, false, node->weights[0]->data};
-    matrix dst = {s->rows, s->units, false, step->dst->data};
-    matrix bias = {1, s->units, false, node->weights[1] != NULL ? node->weights[1]->data : NULL};
-    TL_TRY(product(&s->forward, &src, &kernel, &dst, node->weights[1] != NULL ? &bias : NULL,
-                   build, scratchpad, step->name, err));
     if (!step->training)
         return TL_OK;
     matrix diff_dst = {s->rows, s->units, false, step->dst->diff->data};
     if (step->diff_src[0] != NULL) {
-        matrix kernel_t = {s->units, s->in, true, node->weights[0]->data};
+        matrix kernel_t = {s->units, s->in, true, step->node->weights[0]->data};
         matrix diff_src = {s->rows, s->in, false, step->diff_src[0]->data};
-        TL_TRY(product(&s->backward_data, &diff_dst, &kernel_t, &diff_src, NULL, build, scratchpad,
+        TL_TRY(product(&s->backward_data, &diff_dst, &kernel_t, &diff_src, build, scratchpad,
                        step->name, err));
     }
     if (!step->wants_diff_weights[0])
         return TL_OK;
     matrix src_t = {s->in, s->rows, true, step->src[0]->data};
     matrix diff_kernel = {s->in, s->units, false, step->diff_weights[0]};
-    return product(&s->backward_weights, &src_t, &diff_dst, &diff_kernel, NULL, build, scratchpad,
+    return product(&s->backward_weights, &src_t, &diff_dst, &diff_kernel, build, scratchpad,
                    step->name, err);
 }
 
@@ -124,7 +119,20 @@ static tl_status bind(tl_step *step, void *scratchpad, tl_error *err)
 
 static tl_status forward(tl_step *step, const tl_run *run, tl_error *err)
 {
-    return tl_primitive_run(&((dense_state *)step->state)->forward, run, step->name, err);
+    (void)run, (void)err;
+    const dense_state *s = step->state;
+    const tl_node *node = step->node;
+    const float *bias = node->weights[1] != NULL ? node->weights[1]->data : NULL;
+    void (*const kernel)(const float *, const float *, const float *, float *, int64_t, int64_t,
+                         int64_t, int64_t, int64_t) = tl_dense_columns[tl_kernel_isa()];
+    int64_t n_blocks = (s->units + COLUMNS - 1) / COLUMNS;
+#pragma omp parallel for if (s->in * s->units * s->rows > 1 << 16)
+    for (int64_t b = 0; b < n_blocks; b++) {
+        int64_t end = (b + 1) * COLUMNS < s->units ? (b + 1) * COLUMNS : s->units;
+        kernel(step->src[0]->data, node->weights[0]->data, bias, step->dst->data, s->rows, s->in,
+               s->units, b * COLUMNS, end);
+    }
+    return TL_OK;
 }
 
 static tl_status backward(tl_step *step, const tl_run *run, tl_error *err)
@@ -152,7 +160,6 @@ static void destroy(tl_step *step)
     dense_state *s = step->state;
     if (s == NULL)
         return;
-    tl_primitive_clear(&s->forward);
     tl_primitive_clear(&s->backward_data);
     tl_primitive_clear(&s->backward_weights);
     tl_free(s);

@@ -14,8 +14,7 @@ tl_py_state *tl_py_type_state(PyTypeObject *type)
 
 /* One per file of the binding, NULL at the end. */
 static int (*const add_functions[])(PyObject *, tl_py_state *) = {
-    tl_py_add_runtime, tl_py_add_variable, tl_py_add_graph, tl_py_add_plan,
-    tl_py_add_image,   NULL,
+    tl_py_add_runtime, tl_py_add_variable, tl_py_add_graph, tl_py_add_plan, tl_py_add_image, NULL,
 };
 
 static int module_exec(PyObject *module)
@@ -79,6 +78,8 @@ static PyModuleDef module_def = {
     .m_size = sizeof(tl_py_state), .m_slots = module_slots,  .m_traverse = module_traverse,
     .m_clear = module_clear,       .m_free = module_free,
 };
+
+PyMODINIT_FUNC PyInit__core(void); /* the one exported symbol */
 
 PyMODINIT_FUNC PyInit__core(void)
 {
