@@ -47,10 +47,10 @@ typedef struct matrix {
     float *data; /* at bind */
 } matrix;
 
-/* One product a x b (+ bias) -> c: create with data NULL, then bind with the same shapes. */
+/* One product a x b -> c: made with build given, bound to the data without. */
 static tl_status product(tl_primitive *primitive, const matrix *a, const matrix *b,
-                         const matrix *c, const matrix *bias, tl_build *build, void *scratchpad,
-                         const char *name, tl_error *err)
+                         const matrix *c, tl_build *build, void *scratchpad, const char *name,
+                         tl_error *err)
 {
     tl_status status = TL_OK;
     const matrix *all[3] = {a, b, c};
@@ -59,8 +59,7 @@ static tl_status product(tl_primitive *primitive, const matrix *a, const matrix 
     dnnl_primitive_attr_t attr = NULL;
     dnnl_primitive_desc_t pd = NULL;
     for (int i = 0; i < 3; i++)
-        if (all[i] != NULL)
-            TL_TRY_GOTO(matrix_md(&md[i], all[i]->rows, all[i]->columns, all[i]->transposed, err));
+        TL_TRY_GOTO(matrix_md(&md[i], all[i]->rows, all[i]->columns, all[i]->transposed, err));
     if (build != NULL) {
         TL_TRY_GOTO(tl_attr_create(&attr, NULL, err));
         TL_DNN_GOTO(tl_dnn.matmul_primitive_desc_create(&pd, tl_dnn.engine, md[0], md[1], NULL,
