@@ -72,9 +72,11 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"{__name__}.{name}")
     if name in _NAMES:
         return getattr(importlib.import_module(f"{__name__}.{_NAMES[name]}"), name)
-    if name.startswith("_"):  # also what the import system asks before it loads a sub-module
+    # Private names are modules that the import system looks for here before it loads them.
+    if name.startswith("_"):
         raise AttributeError(f"module 'tlfast' has no attribute {name!r}")
-    return getattr(importlib.import_module("tlfast._tf"), name)
+    tf = importlib.import_module(f"{__name__}._tf")
+    return tf.lookup(name, [*_MODULES, *_NAMES])
 
 
 def __dir__() -> list[str]:

@@ -5,6 +5,7 @@ answer `.numpy()`.
 """
 
 import difflib
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -142,25 +143,15 @@ _NAMES: dict[str, Any] = {
 }
 
 
-def names() -> list[str]:
-    """All names that `lookup` knows."""
-    return list(_NAMES)
-
-
-def lookup(name: str) -> Any:
-    """The object that `tf.<name>` stands for.
+def lookup(name: str, others: Iterable[str] = ()) -> Any:
+    """The object that `tf.<name>` stands for; `others` are further names worth suggesting.
 
     Raises:
         AttributeError: for a name that is not there, with a sentence that says so.
     """
     if name in _NAMES:
         return _NAMES[name]
-    raise AttributeError(missing(name))
-
-
-def missing(name: str, others: list[str] | None = None) -> str:
-    """The sentence for a name that does not exist; `others` are further names to suggest."""
-    return _sentence(name, name, [*_NAMES, *(others or [])])
+    raise AttributeError(_sentence(name, name, [*_NAMES, *others]))
 
 
 def _sentence(shown: str, name: str, known: list[str]) -> str:
