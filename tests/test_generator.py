@@ -95,12 +95,9 @@ def test_fit_evaluate_and_predict_see_the_batches_of_keras(expected, tree):
     def epoch(source, training):
         return [[train.filenames[i] for i in ids] for ids in source.order(0, training)]
 
-    source, held_out, seen = adapt(train), None, []
+    source, held_out, seen = adapt(train), adapt(test, purpose="evaluate"), []
     for _ in range(3):
-        seen += epoch(source, True)
-        # fit makes the source of the validation data before its first use, not before training.
-        held_out = held_out or adapt(test, purpose="evaluate")
-        seen += epoch(held_out, False)
+        seen += epoch(source, True) + epoch(held_out, False)
     assert seen == want["fit"]
     assert epoch(adapt(train, shuffle=False), True) == want["fit_again"]
     assert epoch(adapt(test, purpose="evaluate"), False) == want["evaluate"]

@@ -47,11 +47,16 @@ class _Drawer:
     ) -> None:
         self._it, self._shuffle, self._purpose = it, shuffle, purpose
         self.steps = steps
-        for i in range(min(_PEEKED, len(it))):
-            it.draw(i)
+        self._peeked = False
         if purpose == "fit":
+            self._peek()
             it.on_epoch_end()
         self._passes = _Passes(self._pass, len(it), steps, purpose != "fit")
+
+    def _peek(self) -> None:
+        for i in range(min(_PEEKED, len(self._it))):
+            self._it.draw(i)
+        self._peeked = True
 
     def _pass(self) -> Iterator:
         # A generator: nothing is drawn for a pass that is opened and never read.
@@ -63,6 +68,9 @@ class _Drawer:
 
     def epoch(self) -> list[tuple[np.ndarray, list]]:
         """The batches of the next epoch."""
+        # Validation data is looked at when it is first needed, after the first epoch of training.
+        if not self._peeked:
+            self._peek()
         if self._purpose == "evaluate":
             self._it.on_epoch_end()
         drawn = list(self._passes.epoch())

@@ -371,10 +371,12 @@ def _py_dataset_source(
     total = x.num_batches
     if total is None and steps is None:
         raise ValueError("The PyDataset has no length; give steps_per_epoch or steps.")
-    if purpose != "predict":
+    if purpose == "fit":
         x.on_epoch_end()  # Keras calls it once before the first epoch, too
 
     def open_pass() -> Iterator:
+        if purpose == "evaluate":
+            x.on_epoch_end()
         x.on_epoch_begin()
         if total is None:
             return _fetch(x, itertools.count())
