@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import sysconfig
 
 import pytest
 from conftest import ROOT
@@ -119,6 +120,15 @@ def test_the_sentence_ends_a_real_build(clone, tmp_path):
     done = subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.startswith("tlfast: ") and done.stderr.count("\n") == 1, done.stderr
+
+
+def test_import_without_a_build(clone):
+    command = [sys.executable, "-S", "-c", "import tlfast"]
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": sysconfig.get_path("purelib")}
+    done = subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("ImportError: ") and "pip install" in last, done.stderr
 
 
 def test_an_object_is_made_again_only_when_needed(build, tmp_path):
