@@ -158,13 +158,15 @@ static PyObject *decode_image(PyObject *module, PyObject *args, PyObject *kwargs
     tl_image image;
     tl_error err = {0};
     tl_status status;
-    Py_BEGIN_ALLOW_THREADS status = load_source(&source, path, &err);
+    Py_BEGIN_ALLOW_THREADS
+    status = load_source(&source, path, &err);
     if (status == TL_OK) {
         status = tl_decoder_decode(&decoder, source.data, source.size, &options, &image, &err);
         if (status != TL_OK)
             name_file(&err, path);
     }
-    Py_END_ALLOW_THREADS PyObject *result = NULL;
+    Py_END_ALLOW_THREADS
+    PyObject *result = NULL;
     if (status != TL_OK) {
         tl_py_raise(tl_py_get_state(module), &err);
     } else {
@@ -197,13 +199,15 @@ static PyObject *image_info(PyObject *module, PyObject *args, PyObject *kwargs)
     tl_image_info info;
     tl_error err = {0};
     tl_status status;
-    Py_BEGIN_ALLOW_THREADS status = load_source(&source, path, &err);
+    Py_BEGIN_ALLOW_THREADS
+    status = load_source(&source, path, &err);
     if (status == TL_OK) {
         status = tl_decoder_peek(source.data, source.size, max_pixels, &info, &err);
         if (status != TL_OK)
             name_file(&err, path);
     }
-    Py_END_ALLOW_THREADS close_source(&source);
+    Py_END_ALLOW_THREADS
+    close_source(&source);
     if (status != TL_OK)
         return tl_py_raise(tl_py_get_state(module), &err);
     return Py_BuildValue("(siii)", formats[info.format], info.width, info.height, info.channels);
@@ -279,10 +283,11 @@ static PyObject *resize_image(PyObject *module, PyObject *args, PyObject *kwargs
         float *dst = PyArray_DATA((PyArrayObject *)result);
         tl_resizer resizer = {0};
         tl_status status;
-        Py_BEGIN_ALLOW_THREADS status = tl_resizer_run(&resizer, &pixels, &spec, dst, &err);
+        Py_BEGIN_ALLOW_THREADS
+        status = tl_resizer_run(&resizer, &pixels, &spec, dst, &err);
         tl_resizer_deinit(&resizer);
-        Py_END_ALLOW_THREADS if (status != TL_OK)
-        {
+        Py_END_ALLOW_THREADS
+        if (status != TL_OK) {
             Py_CLEAR(result);
             tl_py_raise(tl_py_get_state(module), &err);
         }
