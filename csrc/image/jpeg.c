@@ -23,7 +23,6 @@ struct jpeg_job {
     tl_codec *codec;
     tl_error *err;
     tl_status status;
-    bool created; /* cinfo needs jpeg_destroy_decompress */
 };
 
 static struct jpeg_job *job_of(j_common_ptr cinfo)
@@ -201,7 +200,6 @@ static void decode_all(struct jpeg_job *job)
     j_decompress_ptr cinfo = &job->cinfo;
     tl_codec *codec = job->codec;
     jpeg_create_decompress(cinfo);
-    job->created = true;
     cinfo->client_data = job;
     cinfo->src = &job->source;
     cinfo->progress = &job->progress;
@@ -227,8 +225,9 @@ static tl_status run_guarded(struct jpeg_job *job)
 {
     if (setjmp(job->escape) == 0)
         decode_all(job);
-    if (job->created)
-        jpeg_destroy_decompress(&job->cinfo);
+    /* also after an error inside jpeg_create_decompress, which may have allocated: cinfo was
+     * zeroed */
+    jpeg_destroy_decompress(&job->cinfo);
     return job->status;
 }
 
