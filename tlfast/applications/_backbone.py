@@ -4,7 +4,7 @@ import functools
 import inspect
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tlfast import activations, layers
@@ -50,6 +50,7 @@ class Request:
     classes: int
     classifier_activation: str | Callable | None
     name: str | None
+    weight_options: dict[str, Any] = field(default_factory=dict)  # which of several files
 
     def __post_init__(self) -> None:
         self.record = _registry.lookup(self.application)
@@ -130,7 +131,9 @@ class Request:
         if self.weights is not None:
             from tlfast.weights import load_pretrained
 
-            load_pretrained(model, self.record.name, self.weights, self.include_top)
+            load_pretrained(
+                model, self.application, self.weights, self.include_top, **self.weight_options
+            )
         return model
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from tlfast import layers
 from tlfast._tensor import KerasTensor
-from tlfast.applications import _registry, imagenet_utils
+from tlfast.applications import imagenet_utils
 from tlfast.applications._backbone import Request, application
 from tlfast.models import Model
 
@@ -18,6 +18,9 @@ _STAGES = (
     (1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2),
     (6, 320, 1, 1),
 )  # fmt: skip
+# There are ImageNet weights for these.
+_WEIGHT_ALPHAS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
+_WEIGHT_SIZES = (96, 128, 160, 192, 224)
 
 
 @application
@@ -47,7 +50,7 @@ def MobileNetV2(
     rows, columns = request.input_shape[:2]
     if weights == "imagenet":
         rows = _weight_size(alpha, rows, columns)
-        request.record = _registry.lookup(f"MobileNetV2_{float(alpha)}_{rows}")
+        request.weight_options = {"alpha": float(alpha), "size": rows}
     if name is None:
         request.name = f"mobilenetv2_{alpha:0.2f}_{rows}"
 
@@ -83,19 +86,19 @@ def _default_size(
     given = input_shape
     if given is None and input_tensor is not None:
         given = input_tensor.shape[1:]
-    if given is not None and given[0] == given[1] and given[0] in _registry.MOBILENET_V2_SIZES:
+    if given is not None and given[0] == given[1] and given[0] in _WEIGHT_SIZES:
         return given[0]
     return 224
 
 
 def _weight_size(alpha: float, rows: int | None, columns: int | None) -> int:
     """The picture size whose ImageNet weights are taken."""
-    if alpha not in _registry.MOBILENET_V2_ALPHAS:
+    if alpha not in _WEIGHT_ALPHAS:
         raise ValueError(
             "ImageNet weights exist for alpha 0.35, 0.5, 0.75, 1.0, 1.3 and 1.4. "
             f"Received: alpha={alpha!r}"
         )
-    if rows == columns and rows in _registry.MOBILENET_V2_SIZES:
+    if rows == columns and rows in _WEIGHT_SIZES:
         return rows
     warnings.warn(
         "There are no MobileNetV2 weights made for this picture size "
