@@ -24,6 +24,9 @@ _MODULES = {
 }
 _FUNCTIONS = {name: module for module, names in _MODULES.items() for name in names}
 
+# Functions last: of ResNet50 and resnet50 a suggestion names the function.
+_SUGGESTED = [*_MODULES, *_FUNCTIONS]
+
 __all__ = sorted([*_MODULES, *_FUNCTIONS])
 
 
@@ -35,7 +38,7 @@ def __getattr__(name: str) -> Any:
     if name.startswith("_"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     raise AttributeError(
-        f"tlfast.applications has no {name!r}.{did_you_mean(name, __all__)} "
+        f"tlfast.applications has no {name!r}.{did_you_mean(name, _SUGGESTED)} "
         f"It has: {', '.join(sorted(_FUNCTIONS))}."
     )
 
