@@ -74,3 +74,49 @@ def test_layers_called_on_arrays_and_lists():
                                IMAGES.astype("uint8") / 255, rtol=1e-5)
     with pytest.raises(ValueError, match="should be tensors"):
         layers.Dense(2)("images")
+
+
+def test_pickle_and_deepcopy():
+    import copy
+    import pickle
+
+    model = CASES["nested"](TLFAST)
+    images = set_numbers(model)
+    expected = model(images, training=False)
+    for other in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
+        assert other.to_json() == model.to_json()
+        np.testing.assert_array_equal(other(images, training=False), expected)
+        assert not {id(v) for v in other.weights} & {id(v) for v in model.weights}
+    unbuilt = pickle.loads(pickle.dumps(models.Sequential([layers.Dense(2)], name="later")))
+    assert unbuilt.name == "later" and not unbuilt.built
+    dense = layers.Dense(2)
+    x = np.ones((1, 3))
+    again = pickle.loads(pickle.dumps(dense))
+    assert again.get_config() == dense.get_config() and not again.built
+    y = dense(x)
+    np.testing.assert_array_equal(copy.deepcopy(dense)(x), y)
+    variable = pickle.loads(pickle.dumps(dense.kernel))
+    np.testing.assert_array_equal(variable.numpy(), dense.kernel.numpy())
+    assert variable.path == dense.kernel.path
+
+
+def test_dropped_models_are_freed():
+    import weakref
+
+    from tlfast import _variable
+
+    def big():
+        model = models.Sequential([layers.Input((1024,)), layers.Dense(32768, use_bias=False)])
+        model.layers[0].kernel.assign(np.zeros((1024, 32768), "float32"))
+        return weakref.ref(model.layers[0].kernel)
+
+    assert 1024 * 32768 * 4 > _variable._COLLECT_AFTER
+    first = big()
+    models.Sequential([layers.Input((2,)), layers.Dense(2)])
+    assert first() is None
+
+
+def test_notebooks_show_the_summary():
+    html = CASES["plain"](TLFAST)._repr_html_()
+    assert html.startswith("<pre>") and "conv2d (Conv2D)" in html
+    assert "&quot;plain&quot;" in html

@@ -1,5 +1,6 @@
 """Weights of layers: named, initialised on first use, held by the core once it needs them."""
 
+import gc
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -7,6 +8,18 @@ from typing import Any
 import numpy as np
 
 _lock = threading.RLock()
+# Models hold their layers in reference cycles, which Python frees late and by number of objects,
+# not by size. Once this much has been filled with weights, making a model looks for dropped ones.
+_COLLECT_AFTER = 64 << 20
+_filled_bytes = 0
+
+
+def collect_dropped_models() -> None:
+    """Free models no longer in use if many weights were made since the last call."""
+    global _filled_bytes
+    if _filled_bytes > _COLLECT_AFTER:
+        _filled_bytes = 0
+        gc.collect()
 
 
 class Variable:
@@ -71,6 +84,11 @@ class Variable:
         """The memory of the values in bytes."""
         return self.size * np.dtype(self.dtype).itemsize
 
+    def _count_memory(self) -> None:
+        global _filled_bytes
+        if self._values is None and self._core is None:
+            _filled_bytes += self.nbytes
+
     def _initial(self) -> np.ndarray:
         values = np.asarray(self._initializer(self.shape), dtype=self.dtype)
         if values.shape != self.shape:
@@ -90,6 +108,7 @@ class Variable:
                                     "computations; only float32 variables do")
                 from tlfast import _core
 
+                self._count_memory()
                 core = _core.Variable(self.shape)
                 core.assign(self._initial() if self._values is None else self._values)
                 self._core = core
@@ -102,7 +121,9 @@ class Variable:
             if self._core is not None:
                 return self._core.numpy()
             if self._values is None:
-                self._values = self._initial()
+                values = self._initial()
+                self._count_memory()
+                self._values = values
             return self._values.copy()
 
     def assign(self, value: Any) -> "Variable":
@@ -128,6 +149,7 @@ class Variable:
             if self._core is not None:
                 self._core.assign(np.ascontiguousarray(array))
             else:
+                self._count_memory()
                 self._values = np.array(array, order="C")
         return self
 
@@ -135,8 +157,17 @@ class Variable:
         values = self.numpy()
         return values if dtype is None else values.astype(dtype)
 
+    def __reduce__(self) -> tuple:
+        return _rebuild, (self.shape, self.numpy(), self.name, self.path, self.trainable,
+                          self.dtype, self.regularizer)
+
     def __repr__(self) -> str:
         return (
             f"<Variable path={self.path}, shape={self.shape}, dtype={self.dtype}, "
             f"trainable={self.trainable}>"
         )
+
+
+def _rebuild(shape: tuple, values: np.ndarray, *attributes: Any) -> Variable:
+    """Return the variable of a pickle."""
+    return Variable(shape, np.zeros, *attributes).assign(values)

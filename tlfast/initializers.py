@@ -128,18 +128,18 @@ class RandomInitializer(Initializer):
         self._init_seed = seed
         self.seed = int(seed) if seed is not None else random.randint(1, 10**9)
 
-    def _generator(self) -> np.random.Generator:
+    def _generator(self) -> "np.random.Generator":
         return np.random.Generator(np.random.PCG64(self.seed & (2**64 - 1)))
 
     def get_config(self) -> dict:
         return {"seed": self._init_seed}
 
 
-def _normal(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+def _normal(generator: "np.random.Generator", shape: tuple[int, ...]) -> np.ndarray:
     return generator.standard_normal(shape, dtype=np.float32)
 
 
-def _truncated_normal(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+def _truncated_normal(generator: "np.random.Generator", shape: tuple[int, ...]) -> np.ndarray:
     """Unit normal values redrawn until they lie within two sigma."""
     values = _normal(generator, shape).reshape(-1)
     outside = np.flatnonzero(np.abs(values) > 2)
@@ -150,7 +150,7 @@ def _truncated_normal(generator: np.random.Generator, shape: tuple[int, ...]) ->
 
 
 def _uniform(
-    generator: np.random.Generator, shape: tuple[int, ...], low: float, high: float
+    generator: "np.random.Generator", shape: tuple[int, ...], low: float, high: float
 ) -> np.ndarray:
     values = generator.random(shape, dtype=np.float32)
     values *= np.float32(high - low)

@@ -1,24 +1,27 @@
 """Models: `Model(inputs, outputs)`, `Sequential`, and copies of them."""
 
+import html
 import json
 from typing import Any
 
-from tlfast import _model_config
+from tlfast import _model_config, _pickling
+from tlfast._cloning import clone_between, clone_model, starts_model
 from tlfast._errors import did_you_mean
-from tlfast._graph import Graph, tensors_between
+from tlfast._graph import Graph
 from tlfast._naming import name_scope, uniquify
 from tlfast._serialization import deserialize, serialize
-from tlfast._summary import print_summary
+from tlfast._summary import print_summary, summary_text
 from tlfast._tensor import (
     KerasTensor,
-    Node,
     flatten,
     is_shape,
     map_structure,
     pack_like,
     standardize_shape,
 )
-from tlfast.layers._base import Layer, dtype_config
+from tlfast._variable import collect_dropped_models
+from tlfast.layers._base import Layer
+from tlfast.layers._checks import dtype_config
 from tlfast.layers.core import Input, InputLayer
 from tlfast.training import Trainer
 
@@ -95,8 +98,8 @@ class Model(Trainer, Layer):
                         f"All `{role}` values must be KerasTensors. Received: {role}={structure} "
                         f"including invalid value {x} of type {type(x)}.{hint}"
                     )
-        if not all(_starts_model(x) for x in flatten(inputs)):
-            inputs, outputs = _clone_between(inputs, outputs)
+        if not all(starts_model(x) for x in flatten(inputs)):
+            inputs, outputs = clone_between(inputs, outputs)
         graph = Graph(flatten(inputs), flatten(outputs))
         Layer.__init__(self, name=name)
         self._graph = graph
@@ -105,6 +108,7 @@ class Model(Trainer, Layer):
         self.built = True
         if trainable is not None:
             self.trainable = trainable
+        collect_dropped_models()
 
     # Structure ------------------------------------------------------------------------------
 
@@ -227,6 +231,10 @@ class Model(Trainer, Layer):
         print_summary(self, line_length, positions, print_fn, expand_nested, show_trainable,
                       layer_range)
 
+    def _repr_html_(self) -> str:
+        """The summary, shown where a notebook cell ends with the model."""
+        return f"<pre>{html.escape(summary_text(self, line_length=88))}</pre>"
+
     # Calling and lowering -------------------------------------------------------------------
 
     def build(self, input_shape: Any = None) -> None:
@@ -297,6 +305,9 @@ class Model(Trainer, Layer):
         if "input_layers" not in config and "layers" in config:
             return Sequential.from_config(config, custom_objects)
         return _model_config.functional_from_config(cls, config, custom_objects)
+
+    def __reduce__(self) -> tuple:
+        return _pickling.reduce_model(self)
 
     def to_json(self, **kwargs: Any) -> str:
         """Return the architecture as JSON text; keyword arguments go to `json.dumps`."""
@@ -484,6 +495,7 @@ class Sequential(Model):
         self._inputs_struct, self._outputs_struct = inputs, outputs
         self._build_input_shape = shape
         self.built = True
+        collect_dropped_models()
 
     def _require_graph(self) -> Graph:
         if self._graph is None:
@@ -555,36 +567,6 @@ class Sequential(Model):
         return model
 
 
-def _starts_model(x: KerasTensor) -> bool:
-    operation, index, _ = x._keras_history
-    return operation._inbound_nodes[index].is_input
-
-
-def _clone_between(inputs: Any, outputs: Any) -> tuple[Any, Any]:
-    """Repeat the calls between tensors on new `Input`s, with the same layers and weights."""
-    flat_inputs, flat_outputs = flatten(inputs), flatten(outputs)
-    copies: dict[int, KerasTensor] = {}
-    for x in flat_inputs:
-        copies[id(x)] = x if _starts_model(x) else Input(batch_shape=x.shape,
-                                                         name=f"{x.name}CLONE")
-
-    def copy(x: Any) -> Any:
-        if not isinstance(x, KerasTensor):
-            return x
-        if id(x) not in copies:
-            copies[id(x)] = KerasTensor(x.shape, name=f"{x.name}_clone")
-            copies[id(x)]._keras_history = x._keras_history
-        return copies[id(x)]
-
-    for node in tensors_between(flat_inputs, flat_outputs):
-        if node.is_input:
-            continue
-        args, kwargs = map_structure(copy, (node.args, node.kwargs))
-        Node(node.operation, args, kwargs, [copy(x) for x in node.output_tensors])
-    return (pack_like(inputs, [copies[id(x)] for x in flat_inputs]),
-            pack_like(outputs, [copy(x) for x in flat_outputs]))
-
-
 def model_from_json(json_string: str, custom_objects: dict | None = None) -> Any:
     """Return the model of a JSON text made by `to_json`, without weights.
 
@@ -593,58 +575,3 @@ def model_from_json(json_string: str, custom_objects: dict | None = None) -> Any
         custom_objects: classes of one's own by name.
     """
     return deserialize(json.loads(json_string), custom_objects, kind="layers")
-
-
-def clone_model(
-    model: Any, input_tensors: Any = None, clone_function: Any = None, call_function: Any = None,
-    recursive: bool = False,
-) -> Any:
-    """Return a copy of a model with new layers and freshly initialised weights.
-
-    Args:
-        model: a `Functional` or `Sequential` model.
-        input_tensors: tensors to build the copy on; None for new inputs.
-        clone_function: function from a layer to its copy; None copies by config.
-        call_function: function (layer, *args, **kwargs) that calls a copied layer, for
-            functional models only.
-        recursive: whether models inside are copied layer by layer as well.
-
-    Returns:
-        A model of the same class and name.
-    """
-    if not isinstance(model, Model):
-        raise TypeError(f"clone_model copies a model. Received: {model!r} of type "
-                        f"{type(model).__name__}")
-    if call_function is not None and isinstance(model, Sequential):
-        raise ValueError(
-            "`call_function` argument is not supported with Sequential models: their layers are "
-            "listed, not called"
-        )
-    copies: dict[int, Any] = {}
-
-    def clone(layer: Any) -> Any:
-        if id(layer) not in copies:
-            if recursive and isinstance(layer, Model):
-                inner_call = None if isinstance(layer, Sequential) else call_function
-                copies[id(layer)] = clone_model(layer, None, clone_function, inner_call, True)
-            elif clone_function is not None and isinstance(layer, Layer):
-                copies[id(layer)] = clone_function(layer)
-            else:
-                copies[id(layer)] = type(layer).from_config(layer.get_config())
-        return copies[id(layer)]
-
-    if isinstance(model, Sequential):
-        layers = [clone(layer) for layer in model.layers]
-        first = model._stack[0] if model._stack else None
-        if input_tensors is not None:
-            layers.insert(0, flatten(input_tensors)[0])
-        elif isinstance(first, InputLayer):
-            layers.insert(0, Input(batch_shape=first.batch_shape, name=first.name))
-        return Sequential(layers, trainable=model.trainable, name=model.name)
-    graph = model._require_graph()
-    tensors = flatten(input_tensors) if input_tensors is not None else [
-        Input(batch_shape=x.shape, name=x._keras_history.operation.name) for x in graph.inputs]
-    call = call_function or (lambda layer, *args, **kwargs: layer(*args, **kwargs))
-    outputs = graph.replay(tensors, lambda op, args, kwargs: call(clone(op), *args, **kwargs))
-    return type(model)(pack_like(model.input, tensors), pack_like(model.output, outputs),
-                       name=model.name)

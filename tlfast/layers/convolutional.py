@@ -5,7 +5,8 @@ from typing import Any
 from tlfast import activations, initializers, regularizers
 from tlfast._serialization import serialize
 from tlfast._tensor import KerasTensor, Shape
-from tlfast.layers._base import Layer, check_data_format, check_unsupported
+from tlfast.layers._base import Layer
+from tlfast.layers._checks import check_data_format, check_unsupported
 from tlfast.layers._operations import emit_activation
 from tlfast.layers._pads import check_positions, padding_name, pair, window_pads
 from tlfast.layers.core import positive_int

@@ -5,7 +5,8 @@ from typing import Any
 from tlfast import activations, initializers, regularizers
 from tlfast._serialization import serialize
 from tlfast._tensor import KerasTensor, Node, Shape, standardize_shape
-from tlfast.layers._base import Layer, check_dtype, check_unsupported
+from tlfast.layers._base import Layer
+from tlfast.layers._checks import check_dtype, check_unsupported
 from tlfast.layers._operations import emit_activation
 
 

@@ -5,7 +5,8 @@ from typing import Any
 from tlfast import initializers, regularizers
 from tlfast._serialization import serialize
 from tlfast._tensor import KerasTensor, Shape
-from tlfast.layers._base import Layer, check_unsupported
+from tlfast.layers._base import Layer
+from tlfast.layers._checks import check_unsupported
 
 
 def last_axis(layer: Layer, axis: Any, ndim: int) -> None:

@@ -3,7 +3,8 @@
 from typing import Any
 
 from tlfast._tensor import Shape
-from tlfast.layers._base import Layer, check_data_format
+from tlfast.layers._base import Layer
+from tlfast.layers._checks import check_data_format
 from tlfast.layers._pads import check_positions, padding_name, pair, window_pads
 
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from tlfast._errors import did_you_mean
 from tlfast._tensor import KerasTensor, Shape
-from tlfast.layers._base import Layer, check_data_format
+from tlfast.layers._base import Layer
+from tlfast.layers._checks import check_data_format
 from tlfast.layers.normalization import last_axis
 from tlfast.layers.regularization import layer_seed
 

@@ -4,7 +4,8 @@ import random
 from typing import Any
 
 from tlfast._tensor import Shape
-from tlfast.layers._base import Layer, check_data_format, check_dtype
+from tlfast.layers._base import Layer
+from tlfast.layers._checks import check_data_format, check_dtype
 
 
 def layer_seed(layer: Layer, seed: Any) -> int:

@@ -4,7 +4,8 @@ import math
 from typing import Any
 
 from tlfast._tensor import Shape
-from tlfast.layers._base import Layer, check_data_format
+from tlfast.layers._base import Layer
+from tlfast.layers._checks import check_data_format
 from tlfast.layers._pads import pair
 
 Sides = tuple[tuple[int, int], tuple[int, int]]

@@ -1,0 +1,139 @@
+"""What layers check: types, layouts, call arguments, and configs of all Keras versions."""
+
+from typing import Any
+
+import numpy as np
+
+from tlfast._errors import did_you_mean
+
+LEGACY_SHAPE = ("input_shape", "batch_input_shape", "input_dim")
+
+
+def dtype_config() -> dict:
+    """Return how Keras 3 writes the float32 policy."""
+    return {
+        "module": "keras",
+        "class_name": "DTypePolicy",
+        "config": {"name": "float32"},
+        "registered_name": None,
+    }
+
+
+def check_dtype(dtype: Any, where: str) -> None:
+    """Raise unless `dtype` means float32.
+
+    Raises:
+        NotImplementedError: for any other type.
+    """
+    name = dtype
+    if isinstance(dtype, dict):
+        config = dtype.get("config")
+        name = config.get("name") if isinstance(config, dict) else config
+    name = getattr(name, "name", name)
+    if name in (None, "float32") or name is np.float32:
+        return
+    raise NotImplementedError(
+        f"{where}: dtype={dtype!r} is not supported; weights and activations are float32. "
+        "Leave dtype out"
+    )
+
+
+def check_data_format(data_format: str | None, where: str) -> str:
+    """Return "channels_last" or raise.
+
+    Raises:
+        NotImplementedError: for "channels_first".
+    """
+    if data_format in (None, "channels_last"):
+        return "channels_last"
+    if data_format == "channels_first":
+        raise NotImplementedError(
+            f"{where}: data_format='channels_first' is not supported; images are (batch, height, "
+            "width, channels), 'channels_last'"
+        )
+    raise ValueError(
+        f"{where}: `data_format` is 'channels_last'. Received: data_format={data_format!r}"
+    )
+
+
+def check_unsupported(layer: Any, **arguments: Any) -> None:
+    """Raise for arguments of Keras that are not honoured and were not left at None or False.
+
+    Raises:
+        NotImplementedError: naming the argument and the layer.
+    """
+    for name, value in arguments.items():
+        if value is not None and value is not False:
+            raise NotImplementedError(
+                f"layer '{layer.name}' ({type(layer).__name__}): {name} is not supported, leave "
+                f"it out. Received: {name}={value!r}"
+            )
+
+
+def check_call_arguments(layer: Any, args: tuple, kwargs: dict) -> None:
+    """Raise for call arguments other than the inputs and `training`.
+
+    Raises:
+        TypeError: naming the argument.
+    """
+    if len(args) > 1 or (not args and "inputs" not in kwargs):
+        raise TypeError(
+            f"layer '{layer.name}' ({type(layer).__name__}) is called on one argument, a tensor or "
+            f"a list of tensors, and training=. Received {len(args)} positional arguments"
+        )
+    for name in kwargs:
+        if name == "mask" and kwargs[name] is None:
+            continue
+        if name not in ("training", "inputs"):
+            raise TypeError(
+                f"layer '{layer.name}' ({type(layer).__name__}) got an unexpected argument "
+                f"{name!r} in its call; allowed is training=True or False."
+                + did_you_mean(name, ["training"])
+            )
+    if kwargs.get("training") not in (None, True, False):
+        raise TypeError(
+            f"layer '{layer.name}': training is True, False or None. Received: "
+            f"training={kwargs['training']!r}"
+        )
+
+
+# Arguments that Keras versions wrote into configs and that change nothing at these values.
+_HARMLESS: dict[str, tuple] = {
+    "quantization_config": (None,), "lora_rank": (None,), "lora_alpha": (None,),
+    "implementation": (0, 1, 2), "fused": (None, True, False), "batch_size": (None,),
+    "renorm": (False,), "renorm_clipping": (None, {}), "renorm_momentum": (0.99,),
+    "virtual_batch_size": (None,), "synchronized": (False,), "groups": (1,), "noise_shape": (None,),
+    "sparse": (False, None), "ragged": (False, None), "autocast": (True,), "rms_scaling": (False,),
+    "force_generator": (False, True), "rng_type": (None,), "value_range": (None,),
+    "data_format": ("channels_last", None), "activity_regularizer": (None,),
+}
+
+
+def clean_config(cls: type, config: dict, accepted: frozenset[str] | None) -> dict:
+    """Return a config of any Keras version as arguments of `cls`.
+
+    Args:
+        cls: class of a layer.
+        config: what a file holds.
+        accepted: the arguments of the class; None if it takes any.
+
+    Raises:
+        ValueError: if an argument is not known and not provably harmless.
+    """
+    config = dict(config)
+    if isinstance(config.get("dtype"), dict) or config.get("dtype") == "float32":
+        check_dtype(config.pop("dtype"), f"config of {config.get('name')!r}")
+    if accepted is None:
+        return config
+    for name in [k for k in config if k not in accepted]:
+        value = config[name]
+        # Keras 2 stored initializers that a class never used, as in DepthwiseConv2D.
+        empty = value is None or name.endswith("_initializer")
+        if empty or (name in _HARMLESS and value in _HARMLESS[name]):
+            del config[name]
+            continue
+        raise ValueError(
+            f"The config of layer {config.get('name')!r} has the argument {name}={value!r}, which "
+            f"{cls.__name__} does not know." + did_you_mean(name, accepted)
+        )
+    return config
