@@ -1,0 +1,706 @@
+"""Losses: objects for `compile`, and the same formulas as functions on plain arrays.
+
+In `fit` and `evaluate` the core computes the losses; called on arrays, a loss object computes in
+NumPy what Keras computes on arrays. Names, arguments and configurations are Keras'.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from tlfast import _registry
+from tlfast._loss_functions import (
+    as_float,
+    binary_crossentropy,
+    binary_focal_crossentropy,
+    categorical_crossentropy,
+    categorical_focal_crossentropy,
+    categorical_hinge,
+    cosine_similarity,
+    hinge,
+    huber,
+    kl_divergence,
+    log_cosh,
+    mean_absolute_error,
+    mean_absolute_percentage_error,
+    mean_squared_error,
+    mean_squared_logarithmic_error,
+    poisson,
+    same_rank,
+    sparse_categorical_crossentropy,
+    squared_hinge,
+)
+
+_REDUCTIONS = ("sum_over_batch_size", "mean", "sum", "mean_with_sample_weight", "none", None)
+
+
+class Loss:
+    """Base class: `call(y_true, y_pred)` gives one number per sample, `__call__` reduces them.
+
+    Args:
+        name: name in files and messages; the class name in snake case by default.
+        reduction: "sum_over_batch_size" (or "mean": sum of weight * loss over all samples,
+            divided by the number of samples), "sum", "mean_with_sample_weight" (divided by the
+            sum of the weights), "none" or None (no reduction).
+        dtype: only None or "float32".
+
+    Raises:
+        ValueError: an unknown reduction or type.
+    """
+
+    def __init__(
+        self,
+        name: str | None = None,
+        reduction: str | None = "sum_over_batch_size",
+        dtype: str | None = None,
+    ) -> None:
+        if reduction not in _REDUCTIONS:
+            raise ValueError(
+                f"Invalid value for argument `reduction`. Expected one of {_REDUCTIONS}. "
+                f"Received: reduction={reduction!r}"
+            )
+        if dtype not in (None, "float32"):
+            raise ValueError(f"Losses are computed in float32. Received: dtype={dtype!r}")
+        self.name = name or _registry.snake_case(type(self).__name__)
+        self.reduction = reduction
+
+    def call(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
+        """Return the loss of each sample."""
+        raise NotImplementedError(f"{type(self).__name__} must define `call(y_true, y_pred)`.")
+
+    def __call__(
+        self, y_true: object, y_pred: object, sample_weight: object | None = None
+    ) -> np.ndarray:
+        """Return the reduced loss of arrays (labels, outputs, weights per sample)."""
+        values = as_float(self.call(as_float(y_true), as_float(y_pred)))
+        weights = None
+        if sample_weight is not None:
+            values, weights = same_rank(values, as_float(sample_weight))
+            values = values * weights
+        if self.reduction in (None, "none") or values.ndim == 0 or values.size == 0:
+            return values
+        total = values.sum(dtype=np.float64)
+        if self.reduction == "sum":
+            return np.float32(total)
+        divisor = float(values.size)
+        if self.reduction == "mean_with_sample_weight" and weights is not None:
+            divisor = float(weights.sum(dtype=np.float64))
+        return np.float32(total / divisor if divisor else 0.0)
+
+    def core_spec(self) -> dict[str, Any]:
+        """Return what the core needs to train with this loss."""
+        raise NotImplementedError(
+            f"The loss {self.name!r} is a Python function; tlfast trains with its own losses only: "
+            f"{', '.join(sorted(_LOSSES))}."
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor arguments in Keras' layout."""
+        return {"name": self.name, "reduction": self.reduction}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Loss":
+        """Make a loss from `get_config()`."""
+        return cls(**config)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}>"
+
+
+class LossFunctionWrapper(Loss):
+    """A loss made of a function `fn(y_true, y_pred, **kwargs)`; for `evaluate` on arrays only.
+
+    Args:
+        fn: the function, one number per sample.
+        reduction, name, dtype: see `Loss`.
+        **kwargs: further arguments of `fn`.
+    """
+
+    def __init__(
+        self,
+        fn: Callable,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = None,
+        dtype: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(name or getattr(fn, "__name__", None), reduction, dtype)
+        self.fn = fn
+        self._options = kwargs
+
+    def call(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
+        """Return the loss of each sample."""
+        return self.fn(*same_rank(y_true, y_pred), **self._options)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor arguments in Keras' layout."""
+        return {**super().get_config(), "fn": _registry.serialize(self.fn, "keras.losses")} | dict(
+            self._options
+        )
+
+
+class _KnownLoss(Loss):
+    """A loss of the list below: a function of this module, and a kind the core knows."""
+
+    _function: Callable
+    _kind: str
+    _arguments: tuple[str, ...] = ()
+    _stored: tuple[str, ...] | None = None
+
+    def call(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
+        """Return the loss of each sample."""
+        options = {name: getattr(self, name) for name in self._arguments}
+        return type(self)._function(*same_rank(y_true, y_pred), **options)
+
+    def core_spec(self) -> dict[str, Any]:
+        """Return what the core needs to train with this loss."""
+        options = {name: getattr(self, name) for name in self._arguments if name != "axis"}
+        return {
+            "kind": self._kind,
+            "reduction": self.reduction,
+            "from_logits": False,
+            "label_smoothing": 0.0,
+            **options,
+        }
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor arguments in Keras' layout."""
+        stored = self._arguments if self._stored is None else self._stored
+        return {**super().get_config(), **{name: getattr(self, name) for name in stored}}
+
+
+def _check_share(name: str, value: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise ValueError(f"`{name}` must be a number from 0 to 1, got {value!r}.")
+    return value
+
+
+def _check_last_axis(axis: int) -> int:
+    if isinstance(axis, bool) or axis != -1:
+        raise ValueError(f"Only axis=-1 (the last axis) is supported. Received: axis={axis!r}")
+    return axis
+
+
+class CategoricalCrossentropy(_KnownLoss):
+    """Cross-entropy for one-hot labels: -sum(y_true * log(y_pred)).
+
+    Args:
+        from_logits: the outputs are logits, not probabilities.
+        label_smoothing: share of each label spread evenly over the classes, 0 to 1.
+        axis: the class axis; only -1.
+        reduction, name, dtype: see `Loss`.
+
+    Raises:
+        ValueError: a value out of range.
+    """
+
+    _function = staticmethod(categorical_crossentropy)
+    _kind = "categorical_crossentropy"
+    _arguments = ("from_logits", "label_smoothing", "axis")
+
+    def __init__(
+        self,
+        from_logits: bool = False,
+        label_smoothing: float = 0.0,
+        axis: int = -1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "categorical_crossentropy",
+        dtype: str | None = None,
+    ) -> None:
+        super().__init__(name, reduction, dtype)
+        self.from_logits = bool(from_logits)
+        self.label_smoothing = _check_share("label_smoothing", label_smoothing)
+        self.axis = _check_last_axis(axis)
+
+
+class SparseCategoricalCrossentropy(_KnownLoss):
+    """Cross-entropy for class indices: -log(y_pred[y_true]).
+
+    Args:
+        from_logits: the outputs are logits, not probabilities.
+        ignore_class: label whose samples count as zero loss, None for none.
+        axis: the class axis; only -1.
+        reduction, name, dtype: see `Loss`.
+
+    Raises:
+        ValueError: a value out of range.
+    """
+
+    _function = staticmethod(sparse_categorical_crossentropy)
+    _kind = "sparse_categorical_crossentropy"
+    _arguments = ("from_logits", "ignore_class")
+
+    def __init__(
+        self,
+        from_logits: bool = False,
+        ignore_class: int | None = None,
+        reduction: str | None = "sum_over_batch_size",
+        axis: int = -1,
+        name: str = "sparse_categorical_crossentropy",
+        dtype: str | None = None,
+    ) -> None:
+        super().__init__(name, reduction, dtype)
+        _check_last_axis(axis)
+        self.from_logits = bool(from_logits)
+        self.ignore_class = ignore_class
+
+
+class BinaryCrossentropy(_KnownLoss):
+    """Cross-entropy of independent yes/no outputs, averaged over the outputs.
+
+    Args:
+        from_logits: the outputs are logits, not probabilities.
+        label_smoothing: labels move this far towards 0.5, 0 to 1.
+        axis: axis of the mean; only -1.
+        reduction, name, dtype: see `Loss`.
+
+    Raises:
+        ValueError: a value out of range.
+    """
+
+    _function = staticmethod(binary_crossentropy)
+    _kind = "binary_crossentropy"
+    _arguments = ("from_logits", "label_smoothing", "axis")
+
+    def __init__(
+        self,
+        from_logits: bool = False,
+        label_smoothing: float = 0.0,
+        axis: int = -1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "binary_crossentropy",
+        dtype: str | None = None,
+    ) -> None:
+        super().__init__(name, reduction, dtype)
+        self.from_logits = bool(from_logits)
+        self.label_smoothing = _check_share("label_smoothing", label_smoothing)
+        self.axis = _check_last_axis(axis)
+
+
+class BinaryFocalCrossentropy(_KnownLoss):
+    """Binary cross-entropy times (1 - p of the true answer) ** gamma.
+
+    Args:
+        apply_class_balancing: weight positives by `alpha`, negatives by 1 - alpha.
+        alpha: weight of positives.
+        gamma: how strongly easy samples are discounted.
+        from_logits, label_smoothing, axis: see `BinaryCrossentropy`.
+        reduction, name, dtype: see `Loss`.
+    """
+
+    _function = staticmethod(binary_focal_crossentropy)
+    _kind = "binary_focal_crossentropy"
+    _arguments = (
+        "from_logits",
+        "label_smoothing",
+        "axis",
+        "apply_class_balancing",
+        "alpha",
+        "gamma",
+    )
+
+    def __init__(
+        self,
+        apply_class_balancing: bool = False,
+        alpha: float = 0.25,
+        gamma: float = 2.0,
+        from_logits: bool = False,
+        label_smoothing: float = 0.0,
+        axis: int = -1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "binary_focal_crossentropy",
+        dtype: str | None = None,
+    ) -> None:
+        super().__init__(name, reduction, dtype)
+        self.apply_class_balancing = bool(apply_class_balancing)
+        self.alpha = alpha
+        self.gamma = gamma
+        self.from_logits = bool(from_logits)
+        self.label_smoothing = _check_share("label_smoothing", label_smoothing)
+        self.axis = _check_last_axis(axis)
+
+
+class CategoricalFocalCrossentropy(_KnownLoss):
+    """Categorical cross-entropy times alpha * (1 - p) ** gamma.
+
+    Args:
+        alpha: overall factor.
+        gamma: how strongly easy samples are discounted.
+        from_logits, label_smoothing, axis: see `CategoricalCrossentropy`.
+        reduction, name, dtype: see `Loss`.
+    """
+
+    _function = staticmethod(categorical_focal_crossentropy)
+    _kind = "categorical_focal_crossentropy"
+    _arguments = ("from_logits", "label_smoothing", "axis", "alpha", "gamma")
+
+    def __init__(
+        self,
+        alpha: float = 0.25,
+        gamma: float = 2.0,
+        from_logits: bool = False,
+        label_smoothing: float = 0.0,
+        axis: int = -1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "categorical_focal_crossentropy",
+        dtype: str | None = None,
+    ) -> None:
+        super().__init__(name, reduction, dtype)
+        self.alpha = alpha
+        self.gamma = gamma
+        self.from_logits = bool(from_logits)
+        self.label_smoothing = _check_share("label_smoothing", label_smoothing)
+        self.axis = _check_last_axis(axis)
+
+
+class Huber(_KnownLoss):
+    """Half the squared difference up to `delta`, linear beyond; mean over the outputs.
+
+    Args:
+        delta: where the loss becomes linear, positive.
+        reduction, name, dtype: see `Loss`.
+
+    Raises:
+        ValueError: `delta` is not positive.
+    """
+
+    _function = staticmethod(huber)
+    _kind = "huber"
+    _arguments = ("delta",)
+
+    def __init__(
+        self,
+        delta: float = 1.0,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "huber_loss",
+        dtype: str | None = None,
+    ) -> None:
+        super().__init__(name, reduction, dtype)
+        if not delta > 0:
+            raise ValueError(f"`delta` must be positive, got {delta!r}.")
+        self.delta = delta
+
+
+class CosineSimilarity(_KnownLoss):
+    """Minus the cosine of the angle between labels and outputs.
+
+    Args:
+        axis: axis of the vectors; only -1.
+        reduction, name, dtype: see `Loss`.
+    """
+
+    _function = staticmethod(cosine_similarity)
+    _kind = "cosine_similarity"
+
+    def __init__(
+        self,
+        axis: int = -1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "cosine_similarity",
+        dtype: str | None = None,
+    ) -> None:
+        super().__init__(name, reduction, dtype)
+        self.axis = _check_last_axis(axis)
+
+
+class MeanSquaredError(_KnownLoss):
+    """Mean of the squared differences.
+
+    Args:
+        reduction, name, dtype: see `Loss`.
+    """
+
+    _function = staticmethod(mean_squared_error)
+    _kind = "mse"
+
+    def __init__(
+        self,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "mean_squared_error",
+        dtype: str | None = None,
+    ) -> None:
+        super().__init__(name, reduction, dtype)
+
+
+class MeanAbsoluteError(_KnownLoss):
+    """Mean of the absolute differences.
+
+    Args:
+        reduction, name, dtype: see `Loss`.
+    """
+
+    _function = staticmethod(mean_absolute_error)
+    _kind = "mae"
+
+    def __init__(
+        self,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "mean_absolute_error",
+        dtype: str | None = None,
+    ) -> None:
+        super().__init__(name, reduction, dtype)
+
+
+class MeanAbsolutePercentageError(_KnownLoss):
+    """Mean of |difference| / |y_true|, in percent.
+
+    Args:
+        reduction, name, dtype: see `Loss`.
+    """
+
+    _function = staticmethod(mean_absolute_percentage_error)
+    _kind = "mape"
+
+    def __init__(
+        self,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "mean_absolute_percentage_error",
+        dtype: str | None = None,
+    ) -> None:
+        super().__init__(name, reduction, dtype)
+
+
+class MeanSquaredLogarithmicError(_KnownLoss):
+    """Mean of the squared differences of log(1 + x).
+
+    Args:
+        reduction, name, dtype: see `Loss`.
+    """
+
+    _function = staticmethod(mean_squared_logarithmic_error)
+    _kind = "msle"
+
+    def __init__(
+        self,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "mean_squared_logarithmic_error",
+        dtype: str | None = None,
+    ) -> None:
+        super().__init__(name, reduction, dtype)
+
+
+class LogCosh(_KnownLoss):
+    """Mean of log(cosh(difference)).
+
+    Args:
+        reduction, name, dtype: see `Loss`.
+    """
+
+    _function = staticmethod(log_cosh)
+    _kind = "log_cosh"
+
+    def __init__(
+        self,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "log_cosh",
+        dtype: str | None = None,
+    ) -> None:
+        super().__init__(name, reduction, dtype)
+
+
+class KLDivergence(_KnownLoss):
+    """Sum of y_true * log(y_true / y_pred).
+
+    Args:
+        reduction, name, dtype: see `Loss`.
+    """
+
+    _function = staticmethod(kl_divergence)
+    _kind = "kl_divergence"
+
+    def __init__(
+        self,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "kl_divergence",
+        dtype: str | None = None,
+    ) -> None:
+        super().__init__(name, reduction, dtype)
+
+
+class Poisson(_KnownLoss):
+    """Mean of y_pred - y_true * log(y_pred).
+
+    Args:
+        reduction, name, dtype: see `Loss`.
+    """
+
+    _function = staticmethod(poisson)
+    _kind = "poisson"
+
+    def __init__(
+        self,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "poisson",
+        dtype: str | None = None,
+    ) -> None:
+        super().__init__(name, reduction, dtype)
+
+
+class Hinge(_KnownLoss):
+    """Mean of max(1 - y_true * y_pred, 0); labels -1/1 or 0/1.
+
+    Args:
+        reduction, name, dtype: see `Loss`.
+    """
+
+    _function = staticmethod(hinge)
+    _kind = "hinge"
+
+    def __init__(
+        self,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "hinge",
+        dtype: str | None = None,
+    ) -> None:
+        super().__init__(name, reduction, dtype)
+
+
+class SquaredHinge(_KnownLoss):
+    """Mean of max(1 - y_true * y_pred, 0) ** 2; labels -1/1 or 0/1.
+
+    Args:
+        reduction, name, dtype: see `Loss`.
+    """
+
+    _function = staticmethod(squared_hinge)
+    _kind = "squared_hinge"
+
+    def __init__(
+        self,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "squared_hinge",
+        dtype: str | None = None,
+    ) -> None:
+        super().__init__(name, reduction, dtype)
+
+
+class CategoricalHinge(_KnownLoss):
+    """max(best wrong output - right output + 1, 0); labels one-hot.
+
+    Args:
+        reduction, name, dtype: see `Loss`.
+    """
+
+    _function = staticmethod(categorical_hinge)
+    _kind = "categorical_hinge"
+
+    def __init__(
+        self,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "categorical_hinge",
+        dtype: str | None = None,
+    ) -> None:
+        super().__init__(name, reduction, dtype)
+
+
+_CLASSES = (
+    BinaryCrossentropy,
+    BinaryFocalCrossentropy,
+    CategoricalCrossentropy,
+    CategoricalFocalCrossentropy,
+    CategoricalHinge,
+    CosineSimilarity,
+    Hinge,
+    Huber,
+    KLDivergence,
+    LogCosh,
+    MeanAbsoluteError,
+    MeanAbsolutePercentageError,
+    MeanSquaredError,
+    MeanSquaredLogarithmicError,
+    Poisson,
+    SparseCategoricalCrossentropy,
+    SquaredHinge,
+)
+_BY_FUNCTION: dict[Callable, type[_KnownLoss]] = {cls._function: cls for cls in _CLASSES}
+_FUNCTIONS = {function.__name__: function for function in _BY_FUNCTION}
+_SHORT = {
+    "bce": binary_crossentropy,
+    "kld": kl_divergence,
+    "mae": mean_absolute_error,
+    "mape": mean_absolute_percentage_error,
+    "mse": mean_squared_error,
+    "msle": mean_squared_logarithmic_error,
+}
+_LOSSES: dict[str, Callable] = {
+    **_FUNCTIONS,
+    **_SHORT,
+    # Keras 2 names.
+    "kullback_leibler_divergence": kl_divergence,
+    "logcosh": log_cosh,
+}
+_TABLE: dict[str, Any] = {
+    **{cls.__name__: cls for cls in (*_CLASSES, LossFunctionWrapper)},
+    **_LOSSES,
+    **{name.upper(): function for name, function in _SHORT.items()},
+}
+mse = MSE = mean_squared_error
+mae = MAE = mean_absolute_error
+mape = MAPE = mean_absolute_percentage_error
+msle = MSLE = mean_squared_logarithmic_error
+kld = KLD = kullback_leibler_divergence = kl_divergence
+logcosh = log_cosh
+
+
+def serialize(loss: Loss | Callable) -> dict:
+    """Store a loss object or function in Keras' layout."""
+    return _registry.serialize(loss, "keras.losses")
+
+
+def deserialize(name: Mapping | str, custom_objects: Mapping | None = None) -> Loss | Callable:
+    """Make a loss from `serialize()` or from its name.
+
+    Args:
+        name: the stored dictionary, or a name.
+        custom_objects: further losses by name.
+
+    Raises:
+        ValueError: the loss is not known.
+    """
+    if isinstance(name, str):
+        return _registry.look_up(name, {**_TABLE, **(custom_objects or {})}, "loss")
+    if name.get("class_name") == "LossFunctionWrapper":
+        config = dict(name["config"])
+        config["fn"] = deserialize(config["fn"], custom_objects)
+        return LossFunctionWrapper(**config)
+    return _registry.deserialize(name, _TABLE, "loss", custom_objects)
+
+
+def get(identifier: str | Mapping | Loss | Callable | None) -> Loss | Callable | None:
+    """Return a loss object or function for a name, a stored form, a class or an object.
+
+    Args:
+        identifier: "categorical_crossentropy", "mse", a dictionary of `serialize`, ...; None
+            gives None.
+
+    Raises:
+        ValueError: it is none of these, or not known.
+    """
+    if identifier is None:
+        return None
+    found = deserialize(identifier) if isinstance(identifier, (str, Mapping)) else identifier
+    if isinstance(found, type) and issubclass(found, Loss):
+        return found()
+    if isinstance(found, Loss) or callable(found):
+        return found
+    raise ValueError(f"Could not interpret loss identifier: {identifier!r}")
+
+
+def as_loss(identifier: str | Mapping | Loss | Callable) -> Loss:
+    """Return a `Loss` object for anything `get` understands.
+
+    Args:
+        identifier: see `get`; a function of this module becomes the loss class of that function,
+            under the name the user gave.
+
+    Raises:
+        ValueError: not a loss.
+    """
+    found = get(identifier)
+    if isinstance(found, Loss):
+        return found
+    name = identifier if isinstance(identifier, str) else getattr(found, "__name__", "loss")
+    if found in _BY_FUNCTION:
+        return _BY_FUNCTION[found](name=name)
+    return LossFunctionWrapper(found, name=name)
