@@ -6,23 +6,9 @@ A stored object is `{"module", "class_name", "config", "registered_name"}`, a st
 a file can never name code to import.
 """
 
-import difflib
-import re
 from collections.abc import Callable, Iterable, Mapping
 
-
-def snake_case(name: str) -> str:
-    """Turn a class name into Keras' automatic name: "MeanSquaredError" -> "mean_squared_error"."""
-    name = re.sub(r"\W+", "", name)
-    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
-    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
-
-
-def suggestion(given: str, allowed: Iterable[str]) -> str:
-    """Return " Did you mean 'x'?" for the closest allowed name, or an empty string."""
-    by_lower = {name.lower(): name for name in allowed}
-    close = difflib.get_close_matches(str(given).lower(), by_lower, n=1, cutoff=0.6)
-    return f" Did you mean {by_lower[close[0]]!r}?" if close else ""
+from tlfast._errors import did_you_mean
 
 
 def refuse_unknown(where: str, given: Mapping[str, object], allowed: Iterable[str]) -> None:
@@ -39,7 +25,7 @@ def refuse_unknown(where: str, given: Mapping[str, object], allowed: Iterable[st
     name = next(iter(given))
     raise TypeError(
         f"{where}() got an unexpected argument {name!r} (value {given[name]!r})."
-        f"{suggestion(name, allowed)} Known arguments: {', '.join(allowed)}."
+        f"{did_you_mean(name, allowed)} Known arguments: {', '.join(allowed)}."
     )
 
 
@@ -54,7 +40,7 @@ def look_up(name: str, table: Mapping[str, object], what: str) -> object:
     if name in table:
         return table[name]
     raise ValueError(
-        f"Unknown {what} {name!r}.{suggestion(name, table)} Known names: "
+        f"Unknown {what} {name!r}.{did_you_mean(name, table)} Known names: "
         f"{', '.join(sorted({key for key in table if key == key.lower()} or set(table)))}."
     )
 

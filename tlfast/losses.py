@@ -7,11 +7,9 @@ NumPy what Keras computes on arrays. Names, arguments and configurations are Ker
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
 from tlfast import _registry
+from tlfast._loss_base import KnownLoss, Loss, LossFunctionWrapper, check_last_axis, check_share
 from tlfast._loss_functions import (
-    as_float,
     binary_crossentropy,
     binary_focal_crossentropy,
     categorical_crossentropy,
@@ -27,162 +25,12 @@ from tlfast._loss_functions import (
     mean_squared_error,
     mean_squared_logarithmic_error,
     poisson,
-    same_rank,
     sparse_categorical_crossentropy,
     squared_hinge,
 )
 
-_REDUCTIONS = ("sum_over_batch_size", "mean", "sum", "mean_with_sample_weight", "none", None)
 
-
-class Loss:
-    """Base class: `call(y_true, y_pred)` gives one number per sample, `__call__` reduces them.
-
-    Args:
-        name: name in files and messages; the class name in snake case by default.
-        reduction: "sum_over_batch_size" (or "mean": sum of weight * loss over all samples,
-            divided by the number of samples), "sum", "mean_with_sample_weight" (divided by the
-            sum of the weights), "none" or None (no reduction).
-        dtype: only None or "float32".
-
-    Raises:
-        ValueError: an unknown reduction or type.
-    """
-
-    def __init__(
-        self,
-        name: str | None = None,
-        reduction: str | None = "sum_over_batch_size",
-        dtype: str | None = None,
-    ) -> None:
-        if reduction not in _REDUCTIONS:
-            raise ValueError(
-                f"Invalid value for argument `reduction`. Expected one of {_REDUCTIONS}. "
-                f"Received: reduction={reduction!r}"
-            )
-        if dtype not in (None, "float32"):
-            raise ValueError(f"Losses are computed in float32. Received: dtype={dtype!r}")
-        self.name = name or _registry.snake_case(type(self).__name__)
-        self.reduction = reduction
-
-    def call(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
-        """Return the loss of each sample."""
-        raise NotImplementedError(f"{type(self).__name__} must define `call(y_true, y_pred)`.")
-
-    def __call__(
-        self, y_true: object, y_pred: object, sample_weight: object | None = None
-    ) -> np.ndarray:
-        """Return the reduced loss of arrays (labels, outputs, weights per sample)."""
-        values = as_float(self.call(as_float(y_true), as_float(y_pred)))
-        weights = None
-        if sample_weight is not None:
-            values, weights = same_rank(values, as_float(sample_weight))
-            values = values * weights
-        if self.reduction in (None, "none") or values.ndim == 0 or values.size == 0:
-            return values
-        total = values.sum(dtype=np.float64)
-        if self.reduction == "sum":
-            return np.float32(total)
-        divisor = float(values.size)
-        if self.reduction == "mean_with_sample_weight" and weights is not None:
-            divisor = float(weights.sum(dtype=np.float64))
-        return np.float32(total / divisor if divisor else 0.0)
-
-    def core_spec(self) -> dict[str, Any]:
-        """Return what the core needs to train with this loss."""
-        raise NotImplementedError(
-            f"The loss {self.name!r} is a Python function; tlfast trains with its own losses only: "
-            f"{', '.join(sorted(_LOSSES))}."
-        )
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the constructor arguments in Keras' layout."""
-        return {"name": self.name, "reduction": self.reduction}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "Loss":
-        """Make a loss from `get_config()`."""
-        return cls(**config)
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name}>"
-
-
-class LossFunctionWrapper(Loss):
-    """A loss made of a function `fn(y_true, y_pred, **kwargs)`; for `evaluate` on arrays only.
-
-    Args:
-        fn: the function, one number per sample.
-        reduction, name, dtype: see `Loss`.
-        **kwargs: further arguments of `fn`.
-    """
-
-    def __init__(
-        self,
-        fn: Callable,
-        reduction: str | None = "sum_over_batch_size",
-        name: str | None = None,
-        dtype: str | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(name or getattr(fn, "__name__", None), reduction, dtype)
-        self.fn = fn
-        self._options = kwargs
-
-    def call(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
-        """Return the loss of each sample."""
-        return self.fn(*same_rank(y_true, y_pred), **self._options)
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the constructor arguments in Keras' layout."""
-        return {**super().get_config(), "fn": _registry.serialize(self.fn, "keras.losses")} | dict(
-            self._options
-        )
-
-
-class _KnownLoss(Loss):
-    """A loss of the list below: a function of this module, and a kind the core knows."""
-
-    _function: Callable
-    _kind: str
-    _arguments: tuple[str, ...] = ()
-    _stored: tuple[str, ...] | None = None
-
-    def call(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
-        """Return the loss of each sample."""
-        options = {name: getattr(self, name) for name in self._arguments}
-        return type(self)._function(*same_rank(y_true, y_pred), **options)
-
-    def core_spec(self) -> dict[str, Any]:
-        """Return what the core needs to train with this loss."""
-        options = {name: getattr(self, name) for name in self._arguments if name != "axis"}
-        return {
-            "kind": self._kind,
-            "reduction": self.reduction,
-            "from_logits": False,
-            "label_smoothing": 0.0,
-            **options,
-        }
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the constructor arguments in Keras' layout."""
-        stored = self._arguments if self._stored is None else self._stored
-        return {**super().get_config(), **{name: getattr(self, name) for name in stored}}
-
-
-def _check_share(name: str, value: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
-        raise ValueError(f"`{name}` must be a number from 0 to 1, got {value!r}.")
-    return value
-
-
-def _check_last_axis(axis: int) -> int:
-    if isinstance(axis, bool) or axis != -1:
-        raise ValueError(f"Only axis=-1 (the last axis) is supported. Received: axis={axis!r}")
-    return axis
-
-
-class CategoricalCrossentropy(_KnownLoss):
+class CategoricalCrossentropy(KnownLoss):
     """Cross-entropy for one-hot labels: -sum(y_true * log(y_pred)).
 
     Args:
@@ -210,11 +58,11 @@ class CategoricalCrossentropy(_KnownLoss):
     ) -> None:
         super().__init__(name, reduction, dtype)
         self.from_logits = bool(from_logits)
-        self.label_smoothing = _check_share("label_smoothing", label_smoothing)
-        self.axis = _check_last_axis(axis)
+        self.label_smoothing = check_share("label_smoothing", label_smoothing)
+        self.axis = check_last_axis(axis)
 
 
-class SparseCategoricalCrossentropy(_KnownLoss):
+class SparseCategoricalCrossentropy(KnownLoss):
     """Cross-entropy for class indices: -log(y_pred[y_true]).
 
     Args:
@@ -241,12 +89,12 @@ class SparseCategoricalCrossentropy(_KnownLoss):
         dtype: str | None = None,
     ) -> None:
         super().__init__(name, reduction, dtype)
-        _check_last_axis(axis)
+        check_last_axis(axis)
         self.from_logits = bool(from_logits)
         self.ignore_class = ignore_class
 
 
-class BinaryCrossentropy(_KnownLoss):
+class BinaryCrossentropy(KnownLoss):
     """Cross-entropy of independent yes/no outputs, averaged over the outputs.
 
     Args:
@@ -274,11 +122,11 @@ class BinaryCrossentropy(_KnownLoss):
     ) -> None:
         super().__init__(name, reduction, dtype)
         self.from_logits = bool(from_logits)
-        self.label_smoothing = _check_share("label_smoothing", label_smoothing)
-        self.axis = _check_last_axis(axis)
+        self.label_smoothing = check_share("label_smoothing", label_smoothing)
+        self.axis = check_last_axis(axis)
 
 
-class BinaryFocalCrossentropy(_KnownLoss):
+class BinaryFocalCrossentropy(KnownLoss):
     """Binary cross-entropy times (1 - p of the true answer) ** gamma.
 
     Args:
@@ -317,11 +165,11 @@ class BinaryFocalCrossentropy(_KnownLoss):
         self.alpha = alpha
         self.gamma = gamma
         self.from_logits = bool(from_logits)
-        self.label_smoothing = _check_share("label_smoothing", label_smoothing)
-        self.axis = _check_last_axis(axis)
+        self.label_smoothing = check_share("label_smoothing", label_smoothing)
+        self.axis = check_last_axis(axis)
 
 
-class CategoricalFocalCrossentropy(_KnownLoss):
+class CategoricalFocalCrossentropy(KnownLoss):
     """Categorical cross-entropy times alpha * (1 - p) ** gamma.
 
     Args:
@@ -350,11 +198,11 @@ class CategoricalFocalCrossentropy(_KnownLoss):
         self.alpha = alpha
         self.gamma = gamma
         self.from_logits = bool(from_logits)
-        self.label_smoothing = _check_share("label_smoothing", label_smoothing)
-        self.axis = _check_last_axis(axis)
+        self.label_smoothing = check_share("label_smoothing", label_smoothing)
+        self.axis = check_last_axis(axis)
 
 
-class Huber(_KnownLoss):
+class Huber(KnownLoss):
     """Half the squared difference up to `delta`, linear beyond; mean over the outputs.
 
     Args:
@@ -382,7 +230,7 @@ class Huber(_KnownLoss):
         self.delta = delta
 
 
-class CosineSimilarity(_KnownLoss):
+class CosineSimilarity(KnownLoss):
     """Minus the cosine of the angle between labels and outputs.
 
     Args:
@@ -401,10 +249,10 @@ class CosineSimilarity(_KnownLoss):
         dtype: str | None = None,
     ) -> None:
         super().__init__(name, reduction, dtype)
-        self.axis = _check_last_axis(axis)
+        self.axis = check_last_axis(axis)
 
 
-class MeanSquaredError(_KnownLoss):
+class MeanSquaredError(KnownLoss):
     """Mean of the squared differences.
 
     Args:
@@ -423,7 +271,7 @@ class MeanSquaredError(_KnownLoss):
         super().__init__(name, reduction, dtype)
 
 
-class MeanAbsoluteError(_KnownLoss):
+class MeanAbsoluteError(KnownLoss):
     """Mean of the absolute differences.
 
     Args:
@@ -442,7 +290,7 @@ class MeanAbsoluteError(_KnownLoss):
         super().__init__(name, reduction, dtype)
 
 
-class MeanAbsolutePercentageError(_KnownLoss):
+class MeanAbsolutePercentageError(KnownLoss):
     """Mean of |difference| / |y_true|, in percent.
 
     Args:
@@ -461,7 +309,7 @@ class MeanAbsolutePercentageError(_KnownLoss):
         super().__init__(name, reduction, dtype)
 
 
-class MeanSquaredLogarithmicError(_KnownLoss):
+class MeanSquaredLogarithmicError(KnownLoss):
     """Mean of the squared differences of log(1 + x).
 
     Args:
@@ -480,7 +328,7 @@ class MeanSquaredLogarithmicError(_KnownLoss):
         super().__init__(name, reduction, dtype)
 
 
-class LogCosh(_KnownLoss):
+class LogCosh(KnownLoss):
     """Mean of log(cosh(difference)).
 
     Args:
@@ -499,7 +347,7 @@ class LogCosh(_KnownLoss):
         super().__init__(name, reduction, dtype)
 
 
-class KLDivergence(_KnownLoss):
+class KLDivergence(KnownLoss):
     """Sum of y_true * log(y_true / y_pred).
 
     Args:
@@ -518,7 +366,7 @@ class KLDivergence(_KnownLoss):
         super().__init__(name, reduction, dtype)
 
 
-class Poisson(_KnownLoss):
+class Poisson(KnownLoss):
     """Mean of y_pred - y_true * log(y_pred).
 
     Args:
@@ -537,7 +385,7 @@ class Poisson(_KnownLoss):
         super().__init__(name, reduction, dtype)
 
 
-class Hinge(_KnownLoss):
+class Hinge(KnownLoss):
     """Mean of max(1 - y_true * y_pred, 0); labels -1/1 or 0/1.
 
     Args:
@@ -556,7 +404,7 @@ class Hinge(_KnownLoss):
         super().__init__(name, reduction, dtype)
 
 
-class SquaredHinge(_KnownLoss):
+class SquaredHinge(KnownLoss):
     """Mean of max(1 - y_true * y_pred, 0) ** 2; labels -1/1 or 0/1.
 
     Args:
@@ -575,7 +423,7 @@ class SquaredHinge(_KnownLoss):
         super().__init__(name, reduction, dtype)
 
 
-class CategoricalHinge(_KnownLoss):
+class CategoricalHinge(KnownLoss):
     """max(best wrong output - right output + 1, 0); labels one-hot.
 
     Args:
@@ -613,8 +461,8 @@ _CLASSES = (
     SparseCategoricalCrossentropy,
     SquaredHinge,
 )
-_BY_FUNCTION: dict[Callable, type[_KnownLoss]] = {cls._function: cls for cls in _CLASSES}
-_FUNCTIONS = {function.__name__: function for function in _BY_FUNCTION}
+_BY_FUNCTION: dict[Callable, type[KnownLoss]] = {cls._function: cls for cls in _CLASSES}
+FUNCTIONS = frozenset(_BY_FUNCTION)
 _SHORT = {
     "bce": binary_crossentropy,
     "kld": kl_divergence,
@@ -624,7 +472,7 @@ _SHORT = {
     "msle": mean_squared_logarithmic_error,
 }
 _LOSSES: dict[str, Callable] = {
-    **_FUNCTIONS,
+    **{function.__name__: function for function in FUNCTIONS},
     **_SHORT,
     # Keras 2 names.
     "kullback_leibler_divergence": kl_divergence,

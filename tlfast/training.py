@@ -1,115 +1,577 @@
 """The training surface of a model: compile, fit, evaluate, predict and the per-batch calls."""
 
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-class Trainer:
-    """What `Model` inherits to be trained; state lives in instance attributes, no `__init__`."""
+import numpy as np
+
+from tlfast import _registry, _stored_compile, _targets, optimizers
+from tlfast._batch_calls import NOT_HERE, BatchCalls
+from tlfast._compiled import CompiledLosses, CompiledMetrics
+from tlfast._metric_base import Mean
+from tlfast._rows import split_rows, unpacked
+from tlfast._steps import Steps
+from tlfast.callbacks._base import CallbackList, History, plain_logs
+from tlfast.callbacks._monitor import MonitorCallback
+
+
+class Trainer(BatchCalls):
+    """What `Model` inherits to be trained.
+
+    Which variables are trained is read from the `trainable` flags at the start of every `fit`
+    and `train_on_batch`, so freezing or unfreezing layers needs no new `compile`.
+    """
 
     compiled = False
-    optimizer = None
-    loss = None
-    history = None
+    optimizer: optimizers.Optimizer | None = None
+    loss: Any = None
+    history: History | None = None
     stop_training = False
+
+    _engine_object: Any = None
+    _losses: CompiledLosses | None = None
+    _compile_metrics: CompiledMetrics | None = None
+    _loss_tracker: Mean | None = None
+    _compile_config: dict | None = None
+    _engine_ready = False
+    _loss_warned = False
+
+    # ---- compile -------------------------------------------------------------------------------
 
     def compile(
         self,
-        optimizer="rmsprop",
-        loss=None,
-        loss_weights=None,
-        metrics=None,
-        weighted_metrics=None,
-        run_eagerly=False,
-        steps_per_execution=1,
-        jit_compile="auto",
-        auto_scale_loss=True,
-        **kwargs,
+        optimizer: str | dict | optimizers.Optimizer = "rmsprop",
+        loss: Any = None,
+        loss_weights: Any = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+        jit_compile: str | bool | None = "auto",
+        auto_scale_loss: bool = True,
+        **kwargs: Any,
     ) -> None:
-        """Choose the optimizer, the losses and the metrics."""
-        raise NotImplementedError("compile")
+        """Choose the optimizer, the losses and the metrics.
 
-    def fit(
-        self,
-        x=None,
-        y=None,
-        batch_size=None,
-        epochs=1,
-        verbose="auto",
-        callbacks=None,
-        validation_split=0.0,
-        validation_data=None,
-        shuffle=True,
-        class_weight=None,
-        sample_weight=None,
-        initial_epoch=0,
-        steps_per_epoch=None,
-        validation_steps=None,
-        validation_batch_size=None,
-        validation_freq=1,
-        on_bad_image="error",
-        **kwargs,
-    ):
-        """Train for `epochs` and return a `History`."""
-        raise NotImplementedError("fit")
+        Calling it again replaces all of them; `metrics=None` means no metrics (Keras keeps the
+        earlier ones).
 
-    def evaluate(
-        self,
-        x=None,
-        y=None,
-        batch_size=None,
-        verbose="auto",
-        sample_weight=None,
-        steps=None,
-        callbacks=None,
-        return_dict=False,
-        on_bad_image="error",
-        **kwargs,
-    ):
-        """Return loss and metrics on the given data."""
-        raise NotImplementedError("evaluate")
+        Args:
+            optimizer: a name ("adam") or an object.
+            loss: a name, an object, or a list or dictionary with one per output.
+            loss_weights: a number per loss, 1 by default.
+            metrics: list of names, objects or functions `fn(y_true, y_pred)`; "accuracy" is
+                resolved by the shapes of labels and outputs. With several outputs a list of lists
+                or a dictionary by output name.
+            weighted_metrics: the same, with sample and class weights applied.
+            run_eagerly: only False: a step always runs in the compiled core.
+            steps_per_execution: only 1.
+            jit_compile: without effect: a step is always planned ahead.
+            auto_scale_loss: without effect: there is no half-precision training that needs it.
 
-    def predict(
-        self,
-        x,
-        batch_size=None,
-        verbose="auto",
-        steps=None,
-        callbacks=None,
-        on_bad_image="error",
-    ):
-        """Return the outputs for the given data."""
-        raise NotImplementedError("predict")
+        Raises:
+            ValueError: an unknown optimizer, loss or metric, with the closest known name.
+            TypeError: an unknown argument.
+            NotImplementedError: an option of Keras that tlfast does not have.
+        """
+        _registry.refuse_unknown("compile", kwargs, _arguments(Trainer.compile))
+        if run_eagerly:
+            raise NotImplementedError(
+                "compile(run_eagerly=True): steps always run in the compiled core; leave "
+                "`run_eagerly` out."
+            )
+        if steps_per_execution != 1:
+            raise NotImplementedError(
+                f"compile(steps_per_execution={steps_per_execution!r}): every step is one call of "
+                "the core already; leave `steps_per_execution` out."
+            )
+        made_optimizer = optimizers.get(optimizer)
+        losses = None if loss is None else CompiledLosses(loss, loss_weights)
+        compiled_metrics = CompiledMetrics(metrics, weighted_metrics)
+        self.optimizer = made_optimizer
+        self.loss = loss
+        self._losses = losses
+        self._compile_metrics = compiled_metrics
+        self._loss_tracker = Mean(name="loss")
+        self._compile_config = {
+            "optimizer": made_optimizer,
+            "loss": loss,
+            "loss_weights": loss_weights,
+            "metrics": metrics,
+            "weighted_metrics": weighted_metrics,
+            "run_eagerly": False,
+            "steps_per_execution": 1,
+            "jit_compile": False,
+        }
+        self.stop_training = False
+        self.compiled = True
+        self._engine_ready = False
+        self._loss_warned = False
+        if losses is not None and self.built:
+            losses.build(self._output_names_or_default(), self._output_shapes(), None)
+            self._warn_about_losses()
 
-    def train_on_batch(
-        self, x, y=None, sample_weight=None, class_weight=None, return_dict=False
-    ):
-        """One training step on one batch."""
-        raise NotImplementedError("train_on_batch")
+    def get_compile_config(self) -> dict:
+        """Return the arguments of `compile` in the layout of Keras' files, {} if not compiled."""
+        if not self.compiled:
+            return {}
+        return _stored_compile.serialize(self._compile_config)
 
-    def test_on_batch(self, x, y=None, sample_weight=None, return_dict=False):
-        """Loss and metrics on one batch."""
-        raise NotImplementedError("test_on_batch")
+    def compile_from_config(self, config: dict, custom_objects: Mapping | None = None) -> None:
+        """Compile with what `get_compile_config` stored.
 
-    def predict_on_batch(self, x):
-        """Outputs of one batch."""
-        raise NotImplementedError("predict_on_batch")
+        Args:
+            config: the stored dictionary; {} leaves the model uncompiled.
+            custom_objects: further losses and metrics by name.
+
+        Raises:
+            ValueError: an optimizer, loss or metric that is not known.
+        """
+        if not config:
+            return
+        self.compile(**_stored_compile.deserialize(config, custom_objects))
+        if self.built and self.optimizer is not None:
+            self.optimizer.build(self.trainable_weights)
+
+    # ---- metrics -------------------------------------------------------------------------------
 
     @property
     def metrics(self) -> list:
-        """The metric objects of the compiled model."""
-        raise NotImplementedError("metrics")
+        """Loss tracker, the compiled metrics as one object, trackers of single losses."""
+        if not self.compiled:
+            return []
+        found: list = [self._loss_tracker, self._compile_metrics]
+        if self._losses is not None:
+            found += self._losses.trackers
+        return found
 
     @property
     def metrics_names(self) -> list[str]:
         """The names of `metrics`, as Keras 3 gives them."""
-        raise NotImplementedError("metrics_names")
+        return [metric.name for metric in self.metrics]
 
     def reset_metrics(self) -> None:
-        """Clear the state of all metrics."""
-        raise NotImplementedError("reset_metrics")
+        """Forget all running means."""
+        for metric in self.metrics:
+            metric.reset_state()
 
-    def get_compile_config(self) -> dict | None:
-        """The compile arguments as stored in a `.keras` file, or None if not compiled."""
-        raise NotImplementedError("get_compile_config")
+    def get_metrics_result(self) -> dict[str, Any]:
+        """Return the running means by name."""
+        results: dict[str, Any] = {}
+        for metric in self.metrics:
+            value = metric.result()
+            results.update(value if isinstance(value, dict) else {metric.name: value})
+        return results
 
-    def compile_from_config(self, config: dict) -> None:
-        """Compile with the arguments of a model file."""
-        raise NotImplementedError("compile_from_config")
+    # ---- fit -----------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: str | int = "auto",
+        callbacks: Any = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool | str = True,
+        class_weight: Mapping[int, float] | None = None,
+        sample_weight: Any = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: int | Sequence[int] = 1,
+        **kwargs: Any,
+    ) -> History:
+        """Train for `epochs` and return a `History`.
+
+        The loss of a batch is sum(weight * loss) / number of samples. Ctrl-C leaves the weights
+        as they are before or after a whole step; `fit` can be called again.
+
+        Args:
+            x: arrays, a dataset, a directory iterator, a PyDataset or a generator of batches.
+            y: labels, with arrays only.
+            batch_size: samples per step for arrays, 32 by default.
+            epochs: number of the last epoch.
+            verbose: 0 silent, 1 or "auto" progress bar, 2 one line per epoch.
+            callbacks: list of callbacks.
+            validation_split: share of the rows (the last ones, before shuffling) held out.
+            validation_data: (x, y), (x, y, weights) or a dataset, evaluated after epochs.
+            shuffle: new order in every epoch (arrays); "batch": only inside each batch.
+            class_weight: weight by class index, 1 for classes left out.
+            sample_weight: weight per row, with arrays only.
+            initial_epoch: number of the first epoch, when going on with a training.
+            steps_per_epoch: batches per epoch; the data go on where the last epoch ended.
+            validation_steps: batches per validation.
+            validation_batch_size: `batch_size` of the validation.
+            validation_freq: validate every n-th epoch, or after the listed epochs (from 1).
+
+        Returns:
+            The history: `.history` has a list per logged value, `.epoch` the epoch numbers.
+
+        Raises:
+            ValueError: the model is not compiled, labels that do not fit the loss, ...
+            TypeError: an unknown argument.
+        """
+        self._refuse_unknown("fit", kwargs, Trainer.fit)
+        self._check_ready("fit")
+        self._check_epochs(epochs, initial_epoch, validation_freq)
+        if class_weight is not None:
+            _targets.check_class_weight(class_weight, len(self._output_names_or_default()))
+            if sample_weight is not None:
+                raise ValueError(
+                    "Arguments `sample_weight` and `class_weight` cannot be specified at the same "
+                    f"time. Received: sample_weight={sample_weight!r}, "
+                    f"class_weight={class_weight!r}"
+                )
+        if validation_split and validation_data is None:
+            (x, y, sample_weight), validation_data = split_rows(
+                (x, y, sample_weight), validation_split
+            )
+        source = self._source(
+            (x, y, sample_weight), batch_size, "fit", steps_per_epoch, shuffle, class_weight
+        )
+        validation = None
+        if validation_data is not None:
+            size = validation_batch_size or batch_size
+            validation = self._source(unpacked(validation_data), size, "evaluate", validation_steps)
+        self._prepare(source)
+        self._engine.begin_fit()
+        train = Steps(self._engine, source, True)
+        test = validation and Steps(self._engine, validation, False)
+        callbacks = self._callback_list(callbacks, verbose, epochs, train.num_batches, fit=True)
+        self._check_monitors(callbacks, validation is not None)
+        self.stop_training = False
+        try:
+            epoch_numbers = range(initial_epoch, epochs)
+            self._fit_epochs(train, test, callbacks, epoch_numbers, validation_freq)
+        finally:
+            train.close()
+            if test:
+                test.close()
+        train.report_bad()
+        if test:
+            test.report_bad()
+        return self.history
+
+    def _fit_epochs(
+        self,
+        train: Steps,
+        test: Steps | None,
+        callbacks: CallbackList,
+        epochs: range,
+        validation_freq: int | Sequence[int],
+    ) -> None:
+        callbacks.on_train_begin()
+        logs: dict[str, Any] = {}
+        for epoch in epochs:
+            self.reset_metrics()
+            callbacks.on_epoch_begin(epoch)
+            for step, batch in train.epoch(epoch):
+                callbacks.on_train_batch_begin(step)
+                self._train_step(batch)
+                callbacks.on_train_batch_end(step, self.get_metrics_result())
+                if self.stop_training:
+                    break
+            logs = dict(self.get_metrics_result())
+            if test is not None and _is_due(epoch, validation_freq):
+                results = self._run_evaluation(test, callbacks)
+                logs.update({f"val_{name}": value for name, value in results.items()})
+            callbacks.on_epoch_end(epoch, logs)
+            if self.stop_training:
+                break
+        callbacks.on_train_end(logs)
+
+    def _train_step(self, batch: Any) -> None:
+        self._check_batch(batch)
+        loss, outputs = self._engine.train_batch(batch)
+        self._take_results(batch, loss, outputs)
+
+    def _test_step(self, batch: Any) -> None:
+        self._check_batch(batch)
+        loss, outputs = self._engine.test_batch(batch)
+        self._take_results(batch, loss, outputs)
+
+    def _take_results(self, batch: Any, loss: float, outputs: list[np.ndarray]) -> None:
+        self._loss_tracker.update_state(loss, np.float32(batch.size))
+        weights = batch.sample_weight
+        if self._losses.trackers:
+            self._losses.update(batch.y, outputs, weights)
+        if not self._compile_metrics.built:
+            self._compile_metrics.build(self._output_names_or_default(), batch.y, outputs)
+        self._compile_metrics.update_state(batch.y, outputs, weights)
+
+    # ---- evaluate and predict --------------------------------------------------------------------
+
+    def evaluate(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        verbose: str | int = "auto",
+        sample_weight: Any = None,
+        steps: int | None = None,
+        callbacks: Any = None,
+        return_dict: bool = False,
+        **kwargs: Any,
+    ) -> float | list[float] | dict[str, float]:
+        """Return loss and metrics on the given data.
+
+        Args:
+            x, y, batch_size, verbose, sample_weight, callbacks: see `fit`.
+            steps: number of batches, all by default.
+            return_dict: return a dictionary instead of a list.
+
+        Returns:
+            The loss, or [loss, metric, ...] in the order of `compile`, or a dictionary.
+
+        Raises:
+            ValueError: the model is not compiled, labels that do not fit the loss, ...
+            TypeError: an unknown argument.
+        """
+        self._refuse_unknown("evaluate", kwargs, Trainer.evaluate)
+        self._check_ready("evaluate")
+        source = self._source((x, y, sample_weight), batch_size, "evaluate", steps)
+        self._prepare(source)
+        test = Steps(self._engine, source, False)
+        callbacks = self._callback_list(callbacks, verbose, 1, test.num_batches)
+        try:
+            logs = self._run_evaluation(test, callbacks)
+        finally:
+            test.close()
+        test.report_bad()
+        return logs if return_dict else self._in_order(logs)
+
+    def _run_evaluation(self, test: Steps, callbacks: CallbackList) -> dict[str, Any]:
+        callbacks.on_test_begin()
+        self.reset_metrics()
+        for step, batch in test.epoch(0):
+            callbacks.on_test_batch_begin(step)
+            self._test_step(batch)
+            callbacks.on_test_batch_end(step, self.get_metrics_result())
+        logs = plain_logs(self.get_metrics_result())
+        callbacks.on_test_end(logs)
+        return logs
+
+    def predict(
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: str | int = "auto",
+        steps: int | None = None,
+        callbacks: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Return the outputs for the given data, in the data's order.
+
+        Args:
+            x: arrays, a dataset, a directory iterator, ...; labels in it are not used.
+            batch_size: samples per batch for arrays, 32 by default.
+            verbose: 0 silent, 1 or "auto" progress bar, 2 one line.
+            steps: number of batches, all by default.
+            callbacks: list of callbacks.
+
+        Returns:
+            An array with a row per sample (a list of arrays for several outputs).
+
+        Raises:
+            TypeError: an unknown argument.
+        """
+        self._refuse_unknown("predict", kwargs, Trainer.predict)
+        source = self._source((x, None, None), batch_size, "predict", steps)
+        self._build_from(source)
+        run = Steps(self._engine, source, False)
+        callbacks = self._callback_list(callbacks, verbose, 1, run.num_batches)
+        parts: list[list[np.ndarray]] = []
+        callbacks.on_predict_begin()
+        try:
+            for step, batch in run.epoch(0):
+                callbacks.on_predict_batch_begin(step)
+                outputs = self._engine.predict_batch(batch)
+                parts.append(outputs)
+                callbacks.on_predict_batch_end(step, {"outputs": self._packed(outputs)})
+        finally:
+            run.close()
+        callbacks.on_predict_end()
+        run.report_bad()
+        return self._packed([np.concatenate(output) for output in zip(*parts, strict=True)])
+
+    # ---- inside ----------------------------------------------------------------------------------
+
+    @property
+    def _engine(self) -> Any:
+        if self._engine_object is None:
+            from tlfast._engine import Engine
+
+            self._engine_object = Engine(self)
+        return self._engine_object
+
+    def _refuse_unknown(self, name: str, kwargs: dict, method: Callable) -> None:
+        for key in kwargs:
+            if key in NOT_HERE:
+                raise TypeError(f"{name}() has no argument {key!r}. {NOT_HERE[key]}")
+        _registry.refuse_unknown(name, kwargs, _arguments(method))
+
+    def _check_ready(self, method: str) -> None:
+        if not self.compiled:
+            raise ValueError(
+                f"You must call `compile()` before using the model. (`{method}` needs a loss and "
+                'an optimizer: model.compile(optimizer="adam", loss="categorical_crossentropy", '
+                'metrics=["accuracy"]).)'
+            )
+        if self._losses is None:
+            raise ValueError("No loss to compute. Provide a `loss` argument in `compile()`.")
+
+    @staticmethod
+    def _check_epochs(epochs: int, initial_epoch: int, validation_freq: Any) -> None:
+        for name, value in (("epochs", epochs), ("initial_epoch", initial_epoch)):
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
+                raise ValueError(f"`{name}` must be a whole number, 0 or more, got {value!r}.")
+        good = isinstance(validation_freq, (list, tuple, set, frozenset)) or (
+            isinstance(validation_freq, int) and validation_freq >= 1
+        )
+        if not good:
+            raise ValueError(
+                "Expected `validation_freq` to be a list or int (1 or more). Received: "
+                f"validation_freq={validation_freq!r} of the type {type(validation_freq)}."
+            )
+
+    def _source(
+        self,
+        data: tuple[Any, Any, Any],
+        batch_size: int | None,
+        purpose: str,
+        steps: int | None = None,
+        shuffle: bool | str = False,
+        class_weight: Mapping[int, float] | None = None,
+    ) -> Any:
+        from tlfast.data._source import adapt
+
+        x, y, sample_weight = data
+        if x is None:
+            raise ValueError("No data: pass arrays, a dataset or an iterator as `x`.")
+        return adapt(
+            x,
+            y,
+            sample_weight,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            steps=steps,
+            class_weight=None if class_weight is None else dict(class_weight),
+            purpose=purpose,
+            input_names=getattr(self, "input_names", None),
+            output_names=getattr(self, "output_names", None),
+        )
+
+    def _build_from(self, source: Any) -> None:
+        """Build a model that waits for its input shape (Sequential without an Input)."""
+        if not self.built:
+            shapes = [(None, *shape) for shape in source.element_shapes]
+            self.build(shapes[0] if len(shapes) == 1 else shapes)
+
+    def _prepare(self, source: Any) -> None:
+        """Get the losses, and the engine, ready for the first batch after `compile`."""
+        self._build_from(source)
+        if self._engine_ready:
+            return
+        targets = source.targets(np.zeros(1, np.int64)) if hasattr(source, "targets") else None
+        self._losses.build(self._output_names_or_default(), self._output_shapes(), targets)
+        self._warn_about_losses()
+        self._engine.compile(self.optimizer, self._losses.losses, self._losses.weights)
+        self._engine_ready = True
+
+    def _warn_about_losses(self) -> None:
+        if not self._loss_warned and len(self._losses.losses) == 1:
+            self._loss_warned = True
+            units, activation = self._output_shapes()[0][-1], _targets.output_activation(self)
+            _targets.warn_about_loss(self._losses.losses[0], units, activation)
+
+    def _check_batch(self, batch: Any) -> None:
+        if batch.y is None:
+            raise ValueError(
+                "The data have no labels: `fit` and `evaluate` need (x, y) batches or `y=`."
+            )
+        names, shapes = self._output_names_or_default(), self._output_shapes()
+        if len(batch.y) != len(names):
+            raise ValueError(
+                f"The data have {len(batch.y)} label arrays, the model has {len(names)} outputs "
+                f"({', '.join(names)})."
+            )
+        weights = batch.sample_weight
+        if weights is not None and not isinstance(weights, (list, tuple)):
+            batch.sample_weight = [weights] * len(names)  # one for all outputs
+        for i, loss in enumerate(self._losses.losses):
+            if loss is not None:
+                shape = (len(batch.y[i]), *_known_axes(shapes[i], np.shape(batch.y[i])))
+                _targets.check_target(loss, np.asarray(batch.y[i]), shape, names[i])
+
+    def _output_names_or_default(self) -> list[str]:
+        names = getattr(self, "output_names", None)
+        return list(names) if names else ["output"]
+
+    def _output_shapes(self) -> list[tuple]:
+        return [tuple(output.shape) for output in self.outputs]
+
+    def _packed(self, outputs: list[np.ndarray]) -> Any:
+        return outputs[0] if len(outputs) == 1 else list(outputs)
+
+    def _callback_list(
+        self, callbacks: Any, verbose: str | int, epochs: int, steps: int | None, fit: bool = False
+    ) -> CallbackList:
+        if isinstance(verbose, str) and verbose != "auto" or verbose not in ("auto", 0, 1, 2):
+            raise ValueError(f"`verbose` must be 'auto', 0, 1 or 2, got {verbose!r}.")
+        if isinstance(callbacks, CallbackList):
+            callbacks = callbacks.callbacks
+        return CallbackList(
+            callbacks,
+            add_history=fit,
+            add_progbar=verbose != 0,
+            model=self,
+            verbose=1 if verbose == "auto" else verbose,
+            epochs=epochs,
+            steps=steps,
+        )
+
+    def _check_monitors(self, callbacks: CallbackList, validated: bool) -> None:
+        """Let callbacks refuse values that are never logged, before the first epoch."""
+        names = ["loss", *(tracker.name for tracker in self._losses.trackers)]
+        names += self._compile_metrics.expected_names(self._output_names_or_default())
+        if validated:
+            names += [f"val_{name}" for name in names]
+        own = __name__.split(".")[0]
+        for callback in callbacks.callbacks:
+            kind = type(callback)
+            if kind.__module__.split(".")[0] != own or kind.__name__ == "LambdaCallback":
+                return  # a user's callback may add values of its own to the logs
+            if kind.__name__ in ("LearningRateScheduler", "ReduceLROnPlateau"):
+                names.append("learning_rate")
+            if isinstance(callback, MonitorCallback):
+                callback.check_monitor(names)
+
+    def _in_order(self, logs: dict[str, Any]) -> Any:
+        order = [self._loss_tracker.name]
+        order += [metric.name for metric in self._compile_metrics.metrics]
+        order += [tracker.name for tracker in self._losses.trackers]
+        results = [logs[name] for name in order if name in logs]
+        results += [logs[name] for name in sorted(logs) if name not in order]
+        return results[0] if len(results) == 1 else results
+
+
+def _arguments(method: Callable) -> list[str]:
+    code = method.__code__
+    return [name for name in code.co_varnames[1 : code.co_argcount] if not name.startswith("_")]
+
+
+def _known_axes(shape: tuple, like: tuple) -> tuple:
+    """Return an output shape without the batch axis, unknown axes taken from the labels."""
+    axes = shape[1:]
+    padded = (*like[1:], *([1] * len(axes)))
+    return tuple(padded[i] if axis is None else axis for i, axis in enumerate(axes))
+
+
+def _is_due(epoch: int, validation_freq: int | Sequence[int]) -> bool:
+    if isinstance(validation_freq, int):
+        return (epoch + 1) % validation_freq == 0
+    return epoch + 1 in validation_freq

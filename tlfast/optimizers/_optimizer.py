@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tlfast import _registry
+from tlfast import _naming, _registry
 from tlfast.optimizers import schedules
 from tlfast.optimizers._scalar import Scalar
 
@@ -90,7 +90,7 @@ class Optimizer:
         _registry.refuse_unknown(type(self).__name__, kwargs, self._argument_names())
         self._refuse_missing_options(use_ema, loss_scale_factor, gradient_accumulation_steps)
         self._check_clipping(clipnorm, clipvalue, global_clipnorm)
-        self.name = name or _registry.snake_case(type(self).__name__)
+        self.name = name or _naming.auto_name(type(self).__name__)
         self.weight_decay = _number_or_none("weight_decay", weight_decay)
         self.clipnorm = clipnorm
         self.clipvalue = clipvalue
@@ -177,7 +177,7 @@ class Optimizer:
             )
         return Scalar(float(value), "float32", "learning_rate", f"{self.name}/learning_rate")
 
-    # ---- learning rate and step counter -------------------------------------------------------
+    # ---- learning rate and step counter ------------------------------------------------------
 
     @property
     def learning_rate(self) -> Any:
@@ -240,7 +240,7 @@ class Optimizer:
     def iterations(self, value: int) -> None:
         self._iterations.assign(value)
 
-    # ---- slot variables -------------------------------------------------------------------------
+    # ---- slot variables --------------------------------------------------------------------
 
     def build(self, variables: Sequence[Any]) -> None:
         """Make the slot variables of the given trainable variables.
@@ -331,7 +331,7 @@ class Optimizer:
         pattern = self._excluded_pattern
         return pattern is None or pattern.search(variable.name) is None
 
-    # ---- description ------------------------------------------------------------------------------
+    # ---- description -----------------------------------------------------------------------
 
     def core_spec(self) -> dict:
         """Return what the core needs to run the update."""

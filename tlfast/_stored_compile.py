@@ -1,0 +1,86 @@
+"""The arguments of `compile` to and from the layout of Keras' files."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tlfast import losses, metrics, optimizers
+from tlfast._loss_base import Loss
+from tlfast._metric_base import Metric
+from tlfast.optimizers._optimizer import Optimizer
+
+_KEYS = (
+    "optimizer",
+    "loss",
+    "loss_weights",
+    "metrics",
+    "weighted_metrics",
+    "run_eagerly",
+    "steps_per_execution",
+    "jit_compile",
+)
+
+
+def serialize(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Store the arguments of `compile`.
+
+    Args:
+        config: the arguments by name; objects are replaced by their configurations.
+    """
+    return {key: _stored(config[key], key) for key in _KEYS}
+
+
+def _stored(value: Any, key: str) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _stored(one, key) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_stored(one, key) for one in value]
+    if isinstance(value, Optimizer):
+        return optimizers.serialize(value)
+    if isinstance(value, type):
+        value = value()
+    if isinstance(value, Loss):
+        return losses.serialize(value)
+    if isinstance(value, Metric):
+        return metrics.serialize(value)
+    if callable(value):
+        return (losses if key == "loss" else metrics).serialize(value)
+    return value
+
+
+def deserialize(config: Mapping[str, Any], custom_objects: Mapping | None = None) -> dict[str, Any]:
+    """Return the arguments of `compile` that were stored.
+
+    Args:
+        config: the stored dictionary; keys of other Keras versions that change nothing here are
+            left out.
+        custom_objects: further losses and metrics by name.
+
+    Raises:
+        ValueError: an object that is not known.
+    """
+    makers = {
+        "optimizer": optimizers.deserialize,
+        "loss": losses.deserialize,
+        "metrics": metrics.deserialize,
+        "weighted_metrics": metrics.deserialize,
+    }
+    arguments: dict[str, Any] = {}
+    for key in ("optimizer", "loss", "loss_weights", "metrics", "weighted_metrics"):
+        value = config.get(key)
+        if value is not None:
+            arguments[key] = _made(value, makers.get(key), custom_objects)
+    if "optimizer" not in arguments:
+        raise ValueError("The stored compile arguments have no optimizer.")
+    return arguments
+
+
+def _made(value: Any, make: Callable | None, custom_objects: Mapping | None) -> Any:
+    if isinstance(value, Mapping):
+        if make is not None and "class_name" in value:
+            return make(dict(value), custom_objects)
+        return {key: _made(one, make, custom_objects) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_made(one, make, custom_objects) for one in value]
+    if isinstance(value, str) and custom_objects and value in custom_objects:
+        return custom_objects[value]
+    return value

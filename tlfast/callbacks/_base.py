@@ -1,0 +1,321 @@
+"""The callback interface, the list that drives it, and the two smallest callbacks."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tlfast import _registry
+
+_HOOKS = (
+    "on_batch_begin",
+    "on_batch_end",
+    "on_epoch_begin",
+    "on_epoch_end",
+    "on_predict_batch_begin",
+    "on_predict_batch_end",
+    "on_predict_begin",
+    "on_predict_end",
+    "on_test_batch_begin",
+    "on_test_batch_end",
+    "on_test_begin",
+    "on_test_end",
+    "on_train_batch_begin",
+    "on_train_batch_end",
+    "on_train_begin",
+    "on_train_end",
+)
+
+
+def plain_logs(logs: Mapping | None) -> dict:
+    """Return the logs with sorted keys and Python floats; values that are no numbers stay."""
+    plain: dict = {}
+    for key, value in sorted((logs or {}).items()):
+        if isinstance(value, Mapping):
+            plain.update(plain_logs(value))
+            continue
+        try:
+            plain[key] = float(value)
+        except (TypeError, ValueError):
+            plain[key] = value
+    return plain
+
+
+class Callback:
+    """Base class: override the hooks you need.
+
+    `self.model` is the model, `self.params` a dictionary with "verbose", "epochs" and "steps".
+    `logs` are running means of loss and metrics; in `on_epoch_end` those of the validation too
+    (keys with "val_"). A callback may add keys to the `logs` of `on_epoch_end`; they appear in
+    the history and on the progress line. `self.model.stop_training = True` ends the training.
+    """
+
+    def __init__(self) -> None:
+        self.params: dict | None = None
+        self._model: Any = None
+
+    def set_params(self, params: dict) -> None:
+        """Take the parameters of the run."""
+        self.params = params
+
+    def set_model(self, model: Any) -> None:
+        """Take the model."""
+        self._model = model
+
+    @property
+    def model(self) -> Any:
+        """The model being trained."""
+        return self._model
+
+    def on_batch_begin(self, batch: int, logs: dict | None = None) -> None:
+        """Older name of `on_train_batch_begin`."""
+
+    def on_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        """Older name of `on_train_batch_end`."""
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        """Called before an epoch (counted from 0)."""
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Called after an epoch and its validation."""
+
+    def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
+        """Called before a training step (counted from 0 in each epoch)."""
+        self.on_batch_begin(batch, logs=logs)
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        """Called after a training step."""
+        self.on_batch_end(batch, logs=logs)
+
+    def on_test_batch_begin(self, batch: int, logs: dict | None = None) -> None:
+        """Called before a batch of `evaluate` or of the validation."""
+
+    def on_test_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        """Called after a batch of `evaluate` or of the validation."""
+
+    def on_predict_batch_begin(self, batch: int, logs: dict | None = None) -> None:
+        """Called before a batch of `predict`."""
+
+    def on_predict_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        """Called after a batch of `predict`; `logs["outputs"]` are its outputs."""
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        """Called at the start of `fit`."""
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        """Called at the end of `fit`, with the logs of the last epoch."""
+
+    def on_test_begin(self, logs: dict | None = None) -> None:
+        """Called at the start of `evaluate` or of the validation."""
+
+    def on_test_end(self, logs: dict | None = None) -> None:
+        """Called at the end of `evaluate` or of the validation."""
+
+    def on_predict_begin(self, logs: dict | None = None) -> None:
+        """Called at the start of `predict`."""
+
+    def on_predict_end(self, logs: dict | None = None) -> None:
+        """Called at the end of `predict`."""
+
+
+class History(Callback):
+    """Records the logs of every epoch in `history` (a list per key) and `epoch`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.history: dict[str, list] = {}
+        self.epoch: list[int] = []
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        """Start a new list of epochs."""
+        self.epoch = []
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Record an epoch."""
+        self.epoch.append(epoch)
+        for key, value in (logs or {}).items():
+            self.history.setdefault(key, []).append(value)
+        self.model.history = self
+
+
+class LambdaCallback(Callback):
+    """A callback made of functions.
+
+    Args:
+        on_epoch_begin, on_epoch_end: functions of (epoch, logs).
+        on_train_begin, on_train_end: functions of (logs).
+        on_train_batch_begin, on_train_batch_end: functions of (batch, logs).
+        **kwargs: functions for the other hooks of `Callback`, by name.
+
+    Raises:
+        TypeError: a name that is no hook, with the closest one.
+    """
+
+    def __init__(
+        self,
+        on_epoch_begin: Callable | None = None,
+        on_epoch_end: Callable | None = None,
+        on_train_begin: Callable | None = None,
+        on_train_end: Callable | None = None,
+        on_train_batch_begin: Callable | None = None,
+        on_train_batch_end: Callable | None = None,
+        **kwargs: Callable,
+    ) -> None:
+        super().__init__()
+        unknown = {name: value for name, value in kwargs.items() if name not in _HOOKS}
+        _registry.refuse_unknown("LambdaCallback", unknown, _HOOKS)
+        given = {
+            "on_epoch_begin": on_epoch_begin,
+            "on_epoch_end": on_epoch_end,
+            "on_train_begin": on_train_begin,
+            "on_train_end": on_train_end,
+            "on_train_batch_begin": on_train_batch_begin,
+            "on_train_batch_end": on_train_batch_end,
+            **kwargs,
+        }
+        self.__dict__.update({name: hook for name, hook in given.items() if hook is not None})
+
+
+class CallbackList(Callback):
+    """Calls the hooks of several callbacks in order; History and the progress line come last.
+
+    Args:
+        callbacks: callbacks, nested lists allowed.
+        add_history: append a `History` unless there is one.
+        add_progbar: append a `ProgbarLogger` unless there is one.
+        model: the model.
+        **params: given to the callbacks' `set_params`.
+
+    Raises:
+        TypeError: something in the list is not a callback.
+    """
+
+    def __init__(
+        self,
+        callbacks: object = None,
+        add_history: bool = False,
+        add_progbar: bool = False,
+        model: Any = None,
+        **params: Any,
+    ) -> None:
+        from tlfast.callbacks._logs import ProgbarLogger
+
+        super().__init__()
+        self.callbacks = _flat(callbacks)
+        for callback in self.callbacks:
+            if isinstance(callback, type) or not hasattr(callback, "on_train_begin"):
+                raise TypeError(
+                    f"Expected callback objects, got {callback!r}."
+                    + (f" Did you mean {callback.__name__}(...)?" if _is_class(callback) else "")
+                )
+        self._history = next((cb for cb in self.callbacks if isinstance(cb, History)), None)
+        if add_history and self._history is None:
+            self._history = History()
+            self.callbacks.append(self._history)
+        if add_progbar and not any(isinstance(cb, ProgbarLogger) for cb in self.callbacks):
+            self.callbacks.append(ProgbarLogger())
+        if model is not None:
+            self.set_model(model)
+        self.set_params(params)
+
+    def append(self, callback: Callback) -> None:
+        """Add a callback at the end."""
+        self.callbacks.append(callback)
+
+    def set_params(self, params: dict) -> None:
+        """Pass the parameters of the run on."""
+        self.params = params
+        if params:
+            for callback in self.callbacks:
+                callback.set_params(params)
+
+    def set_model(self, model: Any) -> None:
+        """Pass the model on."""
+        super().set_model(model)
+        if self._history is not None:
+            model.history = self._history
+        for callback in self.callbacks:
+            callback.set_model(model)
+
+    def _each(self, hook: str, *args: int, logs: Mapping | None, keyword: bool = False) -> None:
+        # One dictionary for all, so that what one callback adds the next ones see.
+        logs = plain_logs(logs)
+        for callback in self.callbacks:
+            if keyword:
+                getattr(callback, hook)(*args, logs=logs)
+            else:
+                getattr(callback, hook)(*args, logs)
+
+    def on_batch_begin(self, batch: int, logs: dict | None = None) -> None:
+        """Call the hook of all."""
+        self._each("on_batch_begin", batch, logs=logs, keyword=True)
+
+    def on_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        """Call the hook of all."""
+        self._each("on_batch_end", batch, logs=logs, keyword=True)
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        """Call the hook of all."""
+        self._each("on_epoch_begin", epoch, logs=logs)
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Call the hook of all."""
+        self._each("on_epoch_end", epoch, logs=logs)
+
+    def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
+        """Call the hook of all."""
+        self._each("on_train_batch_begin", batch, logs=logs, keyword=True)
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        """Call the hook of all."""
+        self._each("on_train_batch_end", batch, logs=logs, keyword=True)
+
+    def on_test_batch_begin(self, batch: int, logs: dict | None = None) -> None:
+        """Call the hook of all."""
+        self._each("on_test_batch_begin", batch, logs=logs, keyword=True)
+
+    def on_test_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        """Call the hook of all."""
+        self._each("on_test_batch_end", batch, logs=logs, keyword=True)
+
+    def on_predict_batch_begin(self, batch: int, logs: dict | None = None) -> None:
+        """Call the hook of all."""
+        self._each("on_predict_batch_begin", batch, logs=logs, keyword=True)
+
+    def on_predict_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        """Call the hook of all."""
+        self._each("on_predict_batch_end", batch, logs=logs, keyword=True)
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        """Call the hook of all."""
+        self._each("on_train_begin", logs=logs)
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        """Call the hook of all."""
+        self._each("on_train_end", logs=logs)
+
+    def on_test_begin(self, logs: dict | None = None) -> None:
+        """Call the hook of all."""
+        self._each("on_test_begin", logs=logs)
+
+    def on_test_end(self, logs: dict | None = None) -> None:
+        """Call the hook of all."""
+        self._each("on_test_end", logs=logs)
+
+    def on_predict_begin(self, logs: dict | None = None) -> None:
+        """Call the hook of all."""
+        self._each("on_predict_begin", logs=logs)
+
+    def on_predict_end(self, logs: dict | None = None) -> None:
+        """Call the hook of all."""
+        self._each("on_predict_end", logs=logs)
+
+
+def _is_class(thing: object) -> bool:
+    return isinstance(thing, type) and issubclass(thing, Callback)
+
+
+def _flat(callbacks: object) -> list:
+    if callbacks is None:
+        return []
+    if isinstance(callbacks, (list, tuple)):
+        return [one for group in callbacks for one in _flat(group)]
+    return [callbacks]

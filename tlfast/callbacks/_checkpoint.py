@@ -1,0 +1,177 @@
+"""Saving the model during training."""
+
+import os
+import warnings
+from collections.abc import Mapping
+
+import numpy as np
+
+from tlfast._progress import print_text
+from tlfast.callbacks._monitor import MonitorCallback
+
+
+class ModelCheckpoint(MonitorCallback):
+    """Saves the model or its weights after epochs or batches.
+
+    Args:
+        filepath: path of the file; may contain "{epoch:02d}", "{batch}" and the logged values, as
+            in "m-{epoch:02d}-{val_loss:.2f}.keras". It ends in ".keras" or ".h5", or in
+            ".weights.h5" with `save_weights_only`. Missing folders are made.
+        monitor, mode: see `MonitorCallback`; used with `save_best_only`.
+        verbose: 1 prints what happens.
+        save_best_only: save only when the watched value improves. The best value is kept over
+            several fits with the same object.
+        save_weights_only: save the weights only.
+        save_freq: "epoch", or a number of batches.
+        initial_value_threshold: best value to start from.
+
+    Raises:
+        ValueError: a file name that does not say what is saved, or an unknown `save_freq`.
+    """
+
+    def __init__(
+        self,
+        filepath: str | os.PathLike,
+        monitor: str = "val_loss",
+        verbose: int = 0,
+        save_best_only: bool = False,
+        save_weights_only: bool = False,
+        mode: str = "auto",
+        save_freq: str | int = "epoch",
+        initial_value_threshold: float | None = None,
+    ) -> None:
+        super().__init__(monitor, mode, initial_value_threshold)
+        self.filepath = os.fspath(filepath)
+        self.verbose = verbose
+        self.save_best_only = save_best_only
+        self.save_weights_only = save_weights_only
+        self.save_freq = save_freq
+        self._batches_since_saving = 0
+        self._last_batch: int | None = None
+        self._current_epoch = 0
+        if save_freq != "epoch" and (isinstance(save_freq, bool) or not isinstance(save_freq, int)):
+            raise ValueError(
+                f"Unrecognized save_freq: {save_freq}. Expected save_freq are 'epoch' or integer "
+                "values"
+            )
+        if save_weights_only and not self.filepath.endswith(".weights.h5"):
+            raise ValueError(
+                "When using `save_weights_only=True` in `ModelCheckpoint`, the filepath provided "
+                "must end in `.weights.h5` (Keras weights format). Received: "
+                f"filepath={self.filepath}"
+            )
+        if not save_weights_only and not self.filepath.endswith((".keras", ".h5")):
+            raise ValueError(
+                "The filepath provided must end in `.keras` (Keras model format) or `.h5`. "
+                f"Received: filepath={self.filepath}"
+            )
+
+    def check_monitor(self, names: list[str]) -> None:
+        """Check the watched value, and the file name where it asks for one that is not logged.
+
+        Raises:
+            ValueError: `save_best_only` watches a value that is never logged.
+            KeyError: the file name contains such a value.
+        """
+        if self.save_best_only:
+            super().check_monitor(names)
+        if self.save_freq == "epoch":
+            self._path(0, None, dict.fromkeys(names, 0.0))
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        """Save, if it is time."""
+        if self._is_due(batch):
+            self._save(self._current_epoch, batch, logs)
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        """Remember the epoch."""
+        self._current_epoch = epoch
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Save, unless it is done by batches."""
+        if self.monitor_op is None and self.save_best_only:
+            self._set_monitor_op()
+        if self.save_freq == "epoch":
+            self._save(epoch, None, logs)
+
+    def _is_due(self, batch: int) -> bool:
+        if self.save_freq == "epoch":
+            return False
+        if self._last_batch is None or batch <= self._last_batch:
+            done = batch + 1  # a new epoch
+        else:
+            done = batch - self._last_batch
+        self._batches_since_saving += done
+        self._last_batch = batch
+        if self._batches_since_saving < self.save_freq:
+            return False
+        self._batches_since_saving = 0
+        return True
+
+    def _should_save(self, epoch: int, logs: Mapping, path: str) -> bool:
+        if not self.save_best_only:
+            if self.verbose > 0:
+                print_text(f"\nEpoch {epoch + 1}: saving model to {path}")
+            return True
+        current = logs.get(self.monitor)
+        if current is None:
+            warnings.warn(f"Can save best model only with {self.monitor} available.", stacklevel=4)
+            return True
+        if np.ndim(current) > 0:
+            warnings.warn(
+                "Can save best model only when `monitor` is a scalar value. Received: "
+                f"{current}. Falling back to `save_best_only=False`.",
+                stacklevel=4,
+            )
+            return True
+        if self.monitor_op is None:
+            self._set_monitor_op()
+        best = "None" if self.best is None else f"{self.best:.5f}"
+        if not self._is_improvement(current, self.best):
+            if self.verbose > 0:
+                print_text(f"\nEpoch {epoch + 1}: {self.monitor} did not improve from {best}")
+            return False
+        if self.verbose > 0:
+            print_text(
+                f"\nEpoch {epoch + 1}: {self.monitor} improved from {best} to {current:.5f}, "
+                f"saving model to {path}"
+            )
+        self.best = current
+        return True
+
+    def _save(self, epoch: int, batch: int | None, logs: dict | None) -> None:
+        logs = logs or {}
+        path = self._path(epoch, batch, logs)
+        if not self._should_save(epoch, logs, path):
+            return
+        if os.path.isdir(path):
+            raise OSError(
+                "Please specify a non-directory filepath for ModelCheckpoint. Filepath used is an "
+                f"existing directory: {path}"
+            )
+        folder = os.path.dirname(path)
+        if folder:
+            os.makedirs(folder, exist_ok=True)
+        if self.save_weights_only:
+            self.model.save_weights(path, overwrite=True)
+        else:
+            self.model.save(path, overwrite=True)
+        if self.verbose > 0:
+            print_text(f"\nEpoch {epoch + 1}: finished saving model to {path}")
+
+    def _path(self, epoch: int, batch: int | None, logs: Mapping) -> str:
+        values = dict(logs)
+        if batch is not None and "batch" not in values:
+            values["batch"] = batch + 1
+        # "{val_acc}" and "{val_accuracy}" mean the same value.
+        for short, long in (("acc", "accuracy"), ("val_acc", "val_accuracy")):
+            if (short in values) != (long in values):
+                values.setdefault(short, values.get(long))
+                values.setdefault(long, values.get(short))
+        try:
+            return self.filepath.format(epoch=epoch + 1, **values)
+        except KeyError as error:
+            raise KeyError(
+                f'Failed to format this callback filepath: "{self.filepath}". Reason: {error}. '
+                f"Logged values: {', '.join(sorted(logs))}."
+            ) from error

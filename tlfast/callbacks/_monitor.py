@@ -1,0 +1,292 @@
+"""Callbacks that watch one logged value: early stopping, lower learning rate on a plateau."""
+
+import operator
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tlfast._errors import did_you_mean
+from tlfast._progress import print_text
+from tlfast.callbacks._base import Callback
+
+# Keras 2 spellings of what "accuracy" is logged as, tried in both directions.
+_SYNONYMS = {"acc": "accuracy", "accuracy": "acc", "lr": "learning_rate"}
+
+
+def resolve_monitor(monitor: str, names: list[str]) -> str | None:
+    """Return the logged name a monitor means, or None if there is none.
+
+    Args:
+        monitor: the name the user gave; "val_acc" is understood as "val_accuracy" and back.
+        names: the names that will be logged.
+    """
+    if monitor in names:
+        return monitor
+    prefix = "val_" if monitor.startswith("val_") else ""
+    other = _SYNONYMS.get(monitor.removeprefix(prefix))
+    return prefix + other if other and prefix + other in names else None
+
+
+class MonitorCallback(Callback):
+    """Base of callbacks that compare one logged value with the best so far.
+
+    Args:
+        monitor: the logged value, "val_loss" for example.
+        mode: "min", "max" or "auto" (by the name: losses down, accuracies up).
+        baseline: best value to start from, None for none.
+        min_delta: a change must be larger than this to count as an improvement.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        mode: str = "auto",
+        baseline: float | None = None,
+        min_delta: float = 0,
+    ) -> None:
+        super().__init__()
+        if mode not in ("auto", "min", "max"):
+            warnings.warn(
+                f"{type(self).__name__} mode '{mode}' is unknown, fallback to auto mode.",
+                stacklevel=3,
+            )
+            mode = "auto"
+        self.monitor = monitor
+        self.mode = mode
+        self.best = baseline
+        self.min_delta = abs(min_delta)
+        self.monitor_op: Callable | None = None
+
+    def check_monitor(self, names: list[str]) -> None:
+        """Raise before the first epoch if the monitored value will never be logged.
+
+        Args:
+            names: the values that will be logged.
+
+        Raises:
+            ValueError: the name is not among them, with the closest and all valid names.
+        """
+        found = resolve_monitor(self.monitor, names)
+        if found is None:
+            hint = ""
+            if self.monitor.startswith("val_") and not any(n.startswith("val_") for n in names):
+                hint = " There is no validation: pass `validation_data` or `validation_split`."
+            raise ValueError(
+                f"{type(self).__name__}(monitor={self.monitor!r}): this value is never logged."
+                f"{did_you_mean(self.monitor, names)}{hint} Logged values: {', '.join(names)}."
+            )
+        self.monitor = found
+
+    def _set_monitor_op(self) -> None:
+        if self.mode == "auto":
+            down = self._goes_down(self.monitor.removeprefix("val_"))
+        else:
+            down = self.mode == "min"
+        self.monitor_op = operator.lt if down else operator.gt
+        if down:
+            self.min_delta *= -1
+
+    def _goes_down(self, name: str) -> bool:
+        directions = {"loss": "down"}
+        for metric in _all_metrics(self.model):
+            if getattr(metric, "_direction", None) is not None:
+                directions[metric.name] = metric._direction
+        direction = directions.get(name) or ("down" if name.endswith("_loss") else None)
+        if direction is None:
+            raise ValueError(
+                f"{type(self).__name__} callback received monitor={self.monitor}, but tlfast "
+                "isn't able to automatically determine whether that metric should be maximized "
+                "or minimized. Pass `mode='max'` in order to monitor based on the highest metric "
+                "value, or pass `mode='min'` in order to use the lowest value."
+            )
+        return direction == "down"
+
+    def _is_improvement(self, value: float, reference: float | None) -> bool:
+        if reference is None:
+            return True
+        return bool(self.monitor_op(value - self.min_delta, reference))
+
+
+def _all_metrics(model: Any) -> list:
+    found = []
+    for metric in getattr(model, "metrics", []):
+        found.extend(getattr(metric, "metrics", None) or [metric])
+    return found
+
+
+class EarlyStopping(MonitorCallback):
+    """Ends the training when a value has stopped improving.
+
+    Args:
+        monitor, mode, min_delta: see `MonitorCallback`.
+        patience: number of epochs without improvement after which to stop.
+        verbose: 1 prints what happens.
+        baseline: the value must also beat this to restart the patience.
+        restore_best_weights: give the model the weights of the best epoch at the end.
+        start_from_epoch: number of epochs to wait before watching.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        min_delta: float = 0,
+        patience: int = 0,
+        verbose: int = 0,
+        mode: str = "auto",
+        baseline: float | None = None,
+        restore_best_weights: bool = False,
+        start_from_epoch: int = 0,
+    ) -> None:
+        super().__init__(monitor, mode, min_delta=min_delta)
+        self.patience = patience
+        self.verbose = verbose
+        self.baseline = baseline
+        self.restore_best_weights = restore_best_weights
+        self.start_from_epoch = start_from_epoch
+        self.wait = 0
+        self.stopped_epoch = 0
+        self.best_epoch = 0
+        self.best_weights: list | None = None
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        """Start anew, so that one object can serve several fits."""
+        self.wait = 0
+        self.stopped_epoch = 0
+        self.best = None
+        self.best_epoch = 0
+        self.best_weights = None
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Compare with the best epoch."""
+        if self.monitor_op is None:
+            self._set_monitor_op()
+        current = self.get_monitor_value(logs)
+        if current is None or epoch < self.start_from_epoch:
+            return
+        if self.restore_best_weights and self.best_weights is None:
+            self.best_weights = self.model.get_weights()
+            self.best_epoch = epoch
+        self.wait += 1
+        if self._is_improvement(current, self.best):
+            self.best = current
+            self.best_epoch = epoch
+            if self.restore_best_weights:
+                self.best_weights = self.model.get_weights()
+            if self.baseline is None or self._is_improvement(current, self.baseline):
+                self.wait = 0
+        elif self.wait >= self.patience and epoch > 0:
+            self.stopped_epoch = epoch
+            self.model.stop_training = True
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        """Say what happened and restore the weights."""
+        if self.stopped_epoch > 0 and self.verbose > 0:
+            print_text(f"Epoch {self.stopped_epoch + 1}: early stopping")
+        if self.restore_best_weights and self.best_weights is not None:
+            if self.verbose > 0:
+                print_text(
+                    "Restoring model weights from the end of the best epoch: "
+                    f"{self.best_epoch + 1}."
+                )
+            self.model.set_weights(self.best_weights)
+
+    def get_monitor_value(self, logs: dict | None) -> float | None:
+        """Return the watched value, or warn and return None where it is missing."""
+        logs = logs or {}
+        value = logs.get(self.monitor)
+        if value is None:
+            warnings.warn(
+                f"Early stopping conditioned on metric `{self.monitor}` which is not available. "
+                f"Available metrics are: {','.join(logs)}",
+                stacklevel=2,
+            )
+        return value
+
+
+class ReduceLROnPlateau(MonitorCallback):
+    """Lowers the learning rate when a value has stopped improving.
+
+    Args:
+        monitor, mode, min_delta: see `MonitorCallback`.
+        factor: new rate = old rate * factor, below 1.
+        patience: number of epochs without improvement after which to lower the rate.
+        verbose: 1 prints what happens.
+        cooldown: number of epochs to wait after lowering the rate.
+        min_lr: the rate never goes below this.
+
+    Raises:
+        ValueError: `factor` is 1 or more.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        factor: float = 0.1,
+        patience: int = 10,
+        verbose: int = 0,
+        mode: str = "auto",
+        min_delta: float = 1e-4,
+        cooldown: int = 0,
+        min_lr: float = 0.0,
+    ) -> None:
+        super().__init__(monitor, mode, min_delta=min_delta)
+        if factor >= 1.0:
+            raise ValueError(
+                f"ReduceLROnPlateau does not support a factor >= 1.0. Received factor={factor}"
+            )
+        self.factor = factor
+        self.patience = patience
+        self.verbose = verbose
+        self.cooldown = cooldown
+        self.min_lr = min_lr
+        self.cooldown_counter = 0
+        self.wait = 0
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        """Start anew."""
+        self.best = None
+        self.cooldown_counter = 0
+        self.wait = 0
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Compare with the best epoch; log the learning rate."""
+        if self.monitor_op is None:
+            self._set_monitor_op()
+        logs = logs if logs is not None else {}
+        logs["learning_rate"] = float(self.model.optimizer.learning_rate)
+        current = logs.get(self.monitor)
+        if current is None:
+            warnings.warn(
+                f"Learning rate reduction is conditioned on metric `{self.monitor}` which is not "
+                f"available. Available metrics are: {','.join(logs)}.",
+                stacklevel=2,
+            )
+            return
+        if self.in_cooldown():
+            self.cooldown_counter -= 1
+            self.wait = 0
+        if self._is_improvement(current, self.best):
+            self.best = current
+            self.wait = 0
+        elif not self.in_cooldown():
+            self.wait += 1
+            if self.wait >= self.patience and self._reduce(epoch):
+                self.cooldown_counter = self.cooldown
+                self.wait = 0
+
+    def _reduce(self, epoch: int) -> bool:
+        optimizer = self.model.optimizer
+        old = float(optimizer.learning_rate)
+        if old <= np.float32(self.min_lr):
+            return False
+        new = max(old * self.factor, self.min_lr)
+        optimizer.learning_rate = new
+        if self.verbose > 0:
+            print_text(f"\nEpoch {epoch + 1}: ReduceLROnPlateau reducing learning rate to {new}.")
+        return True
+
+    def in_cooldown(self) -> bool:
+        """Say whether the wait after a reduction is still on."""
+        return self.cooldown_counter > 0
