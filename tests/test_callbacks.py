@@ -23,7 +23,9 @@ def test_csv_equals_keras():
 def test_history_collects_what_earlier_callbacks_add():
     model = StubModel(tlfast)
     add = callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: logs.update(mine=epoch * 2.0))
-    made = callbacks.CallbackList([add], add_history=True, model=model, epochs=2, verbose=0, steps=1)
+    made = callbacks.CallbackList(
+        [add], add_history=True, model=model, epochs=2, verbose=0, steps=1
+    )
     made.on_train_begin()
     for epoch, logs in enumerate(EPOCHS):
         made.on_epoch_end(epoch, logs)
@@ -38,8 +40,13 @@ def test_history_collects_what_earlier_callbacks_add():
 def test_list_order_and_defaults():
     first, second = callbacks.Callback(), callbacks.Callback()
     made = callbacks.CallbackList(
-        [first, [second]], add_history=True, add_progbar=True, model=StubModel(tlfast),
-        epochs=1, verbose=1, steps=1,
+        [first, [second]],
+        add_history=True,
+        add_progbar=True,
+        model=StubModel(tlfast),
+        epochs=1,
+        verbose=1,
+        steps=1,
     )
     assert made.callbacks[:2] == [first, second]
     assert [type(cb).__name__ for cb in made.callbacks[2:]] == ["History", "ProgbarLogger"]

@@ -125,7 +125,7 @@ def test_own_metric_as_in_keras():
     ("make", "message"),
     [
         (lambda: metrics.get("acuracy_top"), "Unknown metric"),
-        (lambda: metrics.get("Precison"), "Did you mean 'Precision'"),
+        (lambda: metrics.get("Precison"), "Did you mean 'precision'"),
         (lambda: metrics.Precision(thresholds=2.0), "Threshold values"),
         (lambda: metrics.AUC(curve="RC"), "ROC"),
         (lambda: metrics.AUC(num_thresholds=1), "> 1"),

@@ -240,6 +240,11 @@ def test_weight_decay_exclusions():
 
 
 def test_files_of_other_keras_versions():
-    config = {"name": "Adam", "learning_rate": 1e-3, "decay": 0.0, "jit_compile": False,
-              "is_legacy_optimizer": False}
+    config = {
+        "name": "Adam",
+        "learning_rate": 1e-3,
+        "decay": 0.0,
+        "jit_compile": False,
+        "is_legacy_optimizer": False,
+    }
     assert optimizers.Adam.from_config(config).current_learning_rate() == pytest.approx(1e-3)

@@ -93,6 +93,17 @@ class SparseCategoricalCrossentropy(KnownLoss):
         self.from_logits = bool(from_logits)
         self.ignore_class = ignore_class
 
+    def core_spec(self) -> dict[str, Any]:
+        """Return what the core needs to train with this loss."""
+        if self.ignore_class is not None:
+            raise NotImplementedError(
+                f"training with SparseCategoricalCrossentropy(ignore_class={self.ignore_class}): "
+                "the core counts every sample; give the samples to ignore a sample_weight of 0."
+            )
+        spec = super().core_spec()
+        del spec["ignore_class"]
+        return spec
+
 
 class BinaryCrossentropy(KnownLoss):
     """Cross-entropy of independent yes/no outputs, averaged over the outputs.
@@ -260,7 +271,7 @@ class MeanSquaredError(KnownLoss):
     """
 
     _function = staticmethod(mean_squared_error)
-    _kind = "mse"
+    _kind = "mean_squared_error"
 
     def __init__(
         self,
@@ -279,7 +290,7 @@ class MeanAbsoluteError(KnownLoss):
     """
 
     _function = staticmethod(mean_absolute_error)
-    _kind = "mae"
+    _kind = "mean_absolute_error"
 
     def __init__(
         self,
@@ -298,7 +309,7 @@ class MeanAbsolutePercentageError(KnownLoss):
     """
 
     _function = staticmethod(mean_absolute_percentage_error)
-    _kind = "mape"
+    _kind = "mean_absolute_percentage_error"
 
     def __init__(
         self,
@@ -317,7 +328,7 @@ class MeanSquaredLogarithmicError(KnownLoss):
     """
 
     _function = staticmethod(mean_squared_logarithmic_error)
-    _kind = "msle"
+    _kind = "mean_squared_logarithmic_error"
 
     def __init__(
         self,

@@ -12,6 +12,8 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(Path(__file__).parent))
 
+import logging  # noqa: E402
+
 import keras  # noqa: E402
 import training_cases  # noqa: E402
 import training_models  # noqa: E402
@@ -28,6 +30,7 @@ def rounded(value):
     return value
 
 
+logging.getLogger("tensorflow").setLevel("ERROR")  # remarks on retracing
 found = {"keras": keras.__version__}
 for module in (training_cases, training_models):
     for name, case in module.CASES.items():

@@ -394,7 +394,12 @@ def callback_runs(k):
         run(
             "best_max",
             c.ModelCheckpoint(
-                weights, "val_accuracy", 1, True, save_weights_only=True, mode="max",
+                weights,
+                "val_accuracy",
+                1,
+                True,
+                save_weights_only=True,
+                mode="max",
                 initial_value_threshold=0.35,
             ),
         )

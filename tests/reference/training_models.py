@@ -1,7 +1,6 @@
 """Small models trained the same way under Keras and under tlfast (see training_cases.py)."""
 
 import numpy as np
-
 from training_cases import class_indices, numbers, one_hot, plain
 
 FEATURES, CLASSES, ROWS = 8, 3, 24
@@ -13,7 +12,9 @@ def head(k, units=CLASSES, activation="softmax", hidden=None):
     x = k.layers.Dense(hidden, activation="relu", name="hidden")(inputs) if hidden else inputs
     outputs = k.layers.Dense(units, activation=activation, name="head")(x)
     model = k.Model(inputs, outputs)
-    model.set_weights([numbers(w.shape, 3 + i, -0.5, 0.5) for i, w in enumerate(model.get_weights())])
+    model.set_weights(
+        [numbers(w.shape, 3 + i, -0.5, 0.5) for i, w in enumerate(model.get_weights())]
+    )
     return model
 
 
@@ -54,7 +55,12 @@ def kinds(k):
         "bce": (1, "sigmoid", "binary_crossentropy", yes),
         "bce_logits": (1, None, k.losses.BinaryCrossentropy(from_logits=True), yes[:, None]),
         "bce_many": (CLASSES, "sigmoid", "binary_crossentropy", y),
-        "hot_dog": (2, "softmax", "binary_crossentropy", np.eye(2, dtype=np.float32)[yes.astype(int)]),
+        "hot_dog": (
+            2,
+            "softmax",
+            "binary_crossentropy",
+            np.eye(2, dtype=np.float32)[yes.astype(int)],
+        ),
         "mse": (CLASSES, "softmax", "mse", y),
         "mae": (CLASSES, None, "mean_absolute_error", y),
     }
@@ -80,8 +86,10 @@ def fit_arguments(k):
     def run(name, metrics=("accuracy",), weighted=None, **kwargs):
         model = head(k)
         model.compile(
-            k.optimizers.SGD(0.5), "categorical_crossentropy",
-            metrics=list(metrics), weighted_metrics=weighted,
+            k.optimizers.SGD(0.5),
+            "categorical_crossentropy",
+            metrics=list(metrics),
+            weighted_metrics=weighted,
         )
         kwargs = {"batch_size": 7, "shuffle": False, "verbose": 0, "epochs": 2, **kwargs}
         history = model.fit(x, y, **kwargs)
@@ -138,7 +146,12 @@ def hooks(k):
     model.compile("sgd", "categorical_crossentropy", metrics=["accuracy"])
     recorder = Recorder(k)
     model.fit(
-        x, y, batch_size=12, epochs=2, validation_data=(x[:4], y[:4]), verbose=0,
+        x,
+        y,
+        batch_size=12,
+        epochs=2,
+        validation_data=(x[:4], y[:4]),
+        verbose=0,
         callbacks=[recorder.callback, k.callbacks.LearningRateScheduler(lambda e, lr: lr)],
     )
     model.evaluate(x, y, batch_size=12, verbose=0, callbacks=[recorder.callback])
@@ -192,7 +205,7 @@ def two_outputs(k):
             [numbers(w.shape, 3 + i, -0.5, 0.5) for i, w in enumerate(model.get_weights())]
         )
         model.compile(k.optimizers.SGD(0.3), **kwargs)
-        history = model.fit(x, [y, yes], batch_size=9, epochs=2, shuffle=False, verbose=0)
+        history = model.fit(x, [y, yes], batch_size=8, epochs=2, shuffle=False, verbose=0)
         found[name] = {
             "history": plain(history.history),
             "evaluate": plain(model.evaluate(x, [y, yes], verbose=0)),

@@ -1,5 +1,6 @@
 """keras.utils: data sets, images, labels and seeds."""
 
+from tlfast._progress import Progbar
 from tlfast.data.directory import image_dataset_from_directory
 from tlfast.preprocessing._images import (
     array_to_img,
@@ -14,6 +15,16 @@ from tlfast.utils._py_dataset import PyDataset
 Sequence = PyDataset
 
 __all__ = [
-    "PyDataset", "Sequence", "array_to_img", "image_dataset_from_directory", "img_to_array",
-    "load_img", "normalize", "save_img", "set_random_seed", "smart_resize", "to_categorical",
+    "Progbar",
+    "PyDataset",
+    "Sequence",
+    "array_to_img",
+    "image_dataset_from_directory",
+    "img_to_array",
+    "load_img",
+    "normalize",
+    "save_img",
+    "set_random_seed",
+    "smart_resize",
+    "to_categorical",
 ]
