@@ -30,8 +30,9 @@ RUNS = {
     "one-thread": {"OMP_NUM_THREADS": "1"},
 }
 # Python itself does not free everything at exit, so leaks are looked for in tests/c alone.
-# A size that cannot be allocated is to be our error, not the sanitizer's.
-ASAN_OPTIONS = "detect_leaks=0:allocator_may_return_null=1"
+# A size that cannot be allocated is to be our error, not the sanitizer's; a crash is to be the
+# sanitizer's report, not faulthandler's.
+ASAN_OPTIONS = "detect_leaks=0:allocator_may_return_null=1:handle_segv=2"
 UBSAN_OPTIONS = "print_stacktrace=1:halt_on_error=1"
 
 
@@ -87,7 +88,7 @@ def main() -> int:
             return 1
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *rest]
     if "TLFAST_SANITIZED" in extra:
-        command += ["-m", "not unsanitized and not peer", "-p", "no:faulthandler"]
+        command += ["-m", "not unsanitized and not peer"]
     return subprocess.run(command, cwd=ROOT, env={**os.environ, **extra}).returncode
 
 
