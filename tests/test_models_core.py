@@ -74,6 +74,29 @@ def test_layers_called_on_arrays_and_lists():
                                IMAGES.astype("uint8") / 255, rtol=1e-5)
     with pytest.raises(ValueError, match="should be tensors"):
         layers.Dense(2)("images")
+    dense = layers.Dense(2)
+    dense(np.ones((1, 3)))
+    with pytest.raises(ValueError, match="axis -1 of input shape to have value 3"):
+        dense(np.ones((1, 4)))
+    with pytest.raises(ValueError, match="expected ndim=4"):
+        layers.Conv2D(2, 3)(IMAGES[0])
+
+
+def test_arrays_of_the_wrong_shape():
+    model = CASES["plain"](TLFAST)
+    with pytest.raises(ValueError, match=r"expected shape=.None, 32, 24, 3., found shape=.None, 9"):
+        model(np.ones((1, 9, 9, 3)))
+    with pytest.raises(ValueError, match=r"expected shape=.None, 32, 24, 3., found shape=.None, 9"):
+        _engine.Engine(model).predict([np.ones((1, 9, 9, 3), "float32")])
+    with pytest.raises(ValueError, match="expects 1 input"):
+        model([np.ones((1, 32, 24, 3)), np.ones((1, 32, 24, 3))])
+
+
+def test_the_old_path_of_the_preprocessing_layers():
+    from tlfast.layers.experimental import preprocessing
+
+    assert preprocessing.Rescaling is layers.Rescaling
+    assert layers.experimental.preprocessing is preprocessing
 
 
 def test_pickle_and_deepcopy():

@@ -296,7 +296,7 @@ class Engine:
     def _read_flags(self) -> None:
         self._trainable = list(self.model.trainable_weights)
         self._flags = tuple(bool(v.trainable) for v in self.model.weights) + tuple(
-            bool(layer.trainable) for layer in self.model.layers
+            bool(layer.trainable) for layer in self.model._flatten_layers()
         )
 
     def train_batch(self, batch: Batch) -> tuple[float, list[np.ndarray]]:

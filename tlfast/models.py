@@ -245,22 +245,27 @@ class Model(Trainer, Layer):
         return {"input_shape": None}
 
     def _check_input(self, inputs: list[KerasTensor]) -> None:
-        expected = self.inputs
-        if len(inputs) != len(expected):
+        self._check_shapes([x.shape for x in inputs])
+
+    def _check_shapes(self, shapes: list[tuple]) -> None:
+        """Raise unless shapes, the batch included, are those of the inputs."""
+        expected = self._require_graph().inputs
+        if len(shapes) != len(expected):
             raise ValueError(
                 f'Layer "{self.name}" expects {len(expected)} input(s), but it received '
-                f"{len(inputs)} input tensors. Inputs received: {inputs}"
+                f"{len(shapes)} input tensors of the shapes {shapes}"
             )
-        for i, (x, ref) in enumerate(zip(inputs, expected, strict=True)):
-            fits = len(x.shape) == len(ref.shape) and all(
+        for i, (shape, ref) in enumerate(zip(shapes, expected, strict=True)):
+            fits = len(shape) == len(ref.shape) and all(
                 a is None or b is None or a == b
-                for a, b in zip(x.shape[1:], ref.shape[1:], strict=True)
+                for a, b in zip(shape[1:], ref.shape[1:], strict=True)
             )
             if not fits:
                 name = ref._keras_history.operation.name
                 raise ValueError(
                     f"Input {i} with name '{name}' of layer '{self.name}' is incompatible with "
-                    f"the layer: expected shape={(None, *ref.shape[1:])}, found shape={x.shape}"
+                    f"the layer: expected shape={(None, *ref.shape[1:])}, found "
+                    f"shape={(None, *shape[1:])}"
                 )
 
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
@@ -281,6 +286,7 @@ class Model(Trainer, Layer):
         return map_structure(lambda t: t.shape, self.compute_output_spec(tensors))
 
     def lower(self, g: Any, inputs: list[int], training: bool) -> Any:
+        self._check_shapes([g.shape(x) for x in inputs])
         outputs = self._require_graph().lower(g, inputs, training)
         return outputs[0] if len(outputs) == 1 else outputs
 

@@ -1,5 +1,7 @@
 """Layers, under Keras' names."""
 
+import importlib
+
 from tlfast._errors import did_you_mean
 from tlfast.layers._base import Layer
 from tlfast.layers.activation import ELU, Activation, LeakyReLU, ReLU, Softmax
@@ -57,6 +59,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
+    if name == "experimental":
+        return importlib.import_module("tlfast.layers.experimental")
     if name.startswith("_"):
         raise AttributeError(f"module 'tlfast.layers' has no attribute {name!r}")
     raise AttributeError(

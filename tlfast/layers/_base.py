@@ -504,6 +504,7 @@ class Layer(Operation):
         if not self.built:
             shapes = [(None, *a.shape[1:]) for a in arrays]
             self.build(shapes[0] if len(shapes) == 1 and not isinstance(inputs, list) else shapes)
+        self._check_input([KerasTensor((None, *a.shape[1:]), name="array") for a in arrays])
         from tlfast import _engine
 
         return _engine.eager(self, arrays, training)
