@@ -14,8 +14,12 @@ tl_py_state *tl_py_type_state(PyTypeObject *type)
 
 /* One per file of the binding, NULL at the end. */
 static int (*const add_functions[])(PyObject *, tl_py_state *) = {
-    tl_py_add_runtime, tl_py_add_variable, tl_py_add_graph,
-    tl_py_add_plan,    tl_py_add_image,    tl_py_add_loader,
+    tl_py_add_runtime,
+    tl_py_add_variable,
+    tl_py_add_graph,
+    tl_py_add_plan,
+    tl_py_add_image,
+    tl_py_add_loader,
     NULL,
 };
 
