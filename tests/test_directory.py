@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from tlfast._core import DecodeError
 from tlfast.data import _nodes
 from tlfast.data._source import adapt
+from tlfast.data._tables import FileTable
 from tlfast.utils import image_dataset_from_directory
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -191,6 +194,7 @@ ERRORS = [
     (dict(color_mode="bgr"), ValueError, "color_mode must be one of.*got 'bgr'"),
     (dict(image_size=(0, 5)), ValueError, r"image_size must be \(height, width\)"),
     (dict(interpolation="linear"), ValueError, "Did you mean 'bilinear'"),
+    (dict(interpolation="area"), NotImplementedError, "bilinear, nearest, bicubic"),
     (dict(crop_to_aspect_ratio=True, pad_to_aspect_ratio=True), ValueError, "Only one of"),
     (dict(data_format="channels_first"), NotImplementedError, "channels_last"),
     (dict(format="grain"), NotImplementedError, "grain"),
@@ -236,7 +240,7 @@ def test_identity_follows_files_and_pipeline(tree, tmp_path):
     first = identity()
     assert identity() == first
     assert identity(image_size=64) != first
-    assert identity(interpolation="area") != first
+    assert identity(interpolation="bicubic") != first
     os.utime(tmp_path / "a/x.png", ns=(1, 1))
     assert identity() != first
 
@@ -249,3 +253,134 @@ def test_element_spec_and_length_need_no_image(tree):
     assert len(dataset) == 6
     assert folder(tree, interpolation="nearest").element_spec[0].dtype == np.uint8
     assert isinstance(dataset._node, _nodes.Batched)
+
+
+# Pixels
+
+@pytest.mark.parametrize("name", ["bilinear", "nearest", "bicubic", "crop", "pad", "gray"])
+def test_pixels_are_those_of_keras(name, tree, pixels):
+    arguments = {"crop": dict(crop_to_aspect_ratio=True), "pad": dict(pad_to_aspect_ratio=True),
+                 "gray": dict(color_mode="grayscale")}.get(name, dict(interpolation=name))
+    dataset = folder(tree, shuffle=False, batch_size=8, **arguments)
+    images, _ = next(iter(dataset))
+    want = pixels[f"folder_{name}"]
+    assert images.dtype == want.dtype and images.shape == want.shape
+    png = [i for i, path in enumerate(dataset.file_paths[:8]) if path.endswith("png")]
+    difference = np.abs(images.astype(np.float64) - want)
+    # Bicubic weights come from a table in TensorFlow; everything else is exact for PNG.
+    assert difference[png].max() <= (0.2 if name == "bicubic" else 1e-3)
+    assert (difference <= 1).mean() >= 0.999 and difference.max() <= 4
+
+
+def test_a_shuffled_pass_pairs_images_with_labels(tree, expected):
+    dataset = folder(tree, **expected["folder"]["plain"]["arguments"])
+    want = expected["folder"]["plain"]["datasets"][0]
+    table = dataset._node.table
+    whole, _ = next(iter(folder(tree, shuffle=False, batch_size=40)))
+    place = {path: i for i, path in enumerate(folder(tree, shuffle=False).file_paths)}
+    for batches in want["passes"][:2]:
+        for (images, labels), reference in zip(dataset, batches, strict=True):
+            rows = [place[os.path.join(tree, name)] for name in reference["files"]]
+            np.testing.assert_array_equal(images, whole[rows])
+            assert labels.tolist() == reference["labels"]
+    assert isinstance(table, FileTable)
+
+
+def test_single_images_take_and_map(tree):
+    single = folder(tree, shuffle=False, batch_size=None)
+    image, label = next(iter(single))
+    assert image.shape == (12, 10, 3) and label.numpy() == 0
+    assert [x.shape for x, _ in single.take(2)] == [(12, 10, 3)] * 2
+    mapped = single.map(lambda x, y: (x / 255, y)).batch(40)
+    images, _ = next(iter(mapped))
+    assert images.max() <= 1 and mapped.class_names == ["Dog", "cat", "hot dog"]
+    assert next(iter(folder(tree, labels=None))).shape == (32, 12, 10, 3)
+
+
+def test_source_gives_pixels_for_any_rows(tree):
+    source = adapt(folder(tree, shuffle=False, batch_size=16), shuffle=False)
+    whole, labels = next(iter(folder(tree, shuffle=False, batch_size=40)))
+    batches = [np.array([5, 1]), np.array([39]), np.array([1, 1, 0])]
+    for ids, ((images,), kept, bad) in zip(batches, source.pixels(batches), strict=True):
+        assert kept.tolist() == ids.tolist() and bad == []
+        np.testing.assert_array_equal(images, whole[ids])
+        assert source.targets(kept)[0].tolist() == labels[ids].tolist()
+    assert source.num_samples == 40 and source.element_shapes == [(12, 10, 3)]
+
+
+@pytest.fixture
+def broken(tree, tmp_path):
+    for name in ("a/1.png", "a/2.png", "b/3.png", "b/4.png"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes((Path(tree) / "cat" / "im0.png").read_bytes())
+    (tmp_path / "a" / "2.png").write_bytes(b"not an image")
+    return tmp_path
+
+
+def test_a_broken_image_is_named(broken):
+    dataset = image_dataset_from_directory(broken, shuffle=False, batch_size=2)
+    with pytest.raises(DecodeError, match="2.png"):
+        list(dataset)
+    with pytest.raises(DecodeError, match="2.png"):
+        list(adapt(dataset).pixels([np.array([3]), np.array([1])]))
+
+
+def test_a_broken_image_is_skipped_on_request(broken):
+    dataset = image_dataset_from_directory(
+        broken, shuffle=False, batch_size=2, on_bad_image="skip")
+    with pytest.warns(UserWarning, match="1 unreadable image was skipped: .*2.png"):
+        labels = [y.tolist() for _, y in dataset]
+    assert labels == [[0], [1, 1]]
+    source = adapt(dataset, shuffle=False)
+    (_, kept, bad), _ = source.pixels(source.order(0, True))
+    assert kept.tolist() == [0] and [os.path.basename(path) for path, _ in bad] == ["2.png"]
+    assert source.bad == bad
+
+
+def test_cache_reads_every_file_once(tree, tmp_path):
+    for name in ("a/1.png", "b/2.png"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes((Path(tree) / "cat" / "im0.png").read_bytes())
+    dataset = image_dataset_from_directory(tmp_path, shuffle=False, verbose=False).cache()
+    first, _ = next(iter(dataset))
+    for name in ("a/1.png", "b/2.png"):
+        (tmp_path / name).unlink()
+    second, _ = next(iter(dataset))
+    np.testing.assert_array_equal(first, second)
+    ((images,), _, _), = adapt(dataset).pixels([np.array([1, 0])])
+    np.testing.assert_array_equal(images, second[[1, 0]])
+
+
+def test_bmp_and_gif_are_read_too(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 14, 3), dtype=np.uint8)
+    (tmp_path / "a").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "a" / "1.png")
+    Image.fromarray(pixels).save(tmp_path / "a" / "2.bmp")
+    Image.fromarray(pixels).save(tmp_path / "a" / "3.jpg", "BMP")  # the content decides
+    flat = Image.fromarray(np.full((9, 14, 3), 7, np.uint8))
+    flat.save(tmp_path / "a" / "4.gif")
+    for arguments in ({}, dict(crop_to_aspect_ratio=True), dict(pad_to_aspect_ratio=True),
+                      dict(interpolation="nearest"), dict(color_mode="grayscale")):
+        images, _ = next(iter(image_dataset_from_directory(
+            tmp_path, image_size=(6, 5), shuffle=False, verbose=False, **arguments)))
+        if "color_mode" not in arguments:  # PNG follows libpng's own formula for gray
+            np.testing.assert_array_equal(images[1], images[0])
+        np.testing.assert_array_equal(images[2], images[1])
+        assert images[3].max() == 7 and len(images) == 4
+
+
+def test_a_broken_bmp_is_an_error_with_its_name(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "1.bmp").write_bytes(b"BM" + bytes(40))
+    dataset = image_dataset_from_directory(tmp_path, verbose=False)
+    with pytest.raises(DecodeError, match="1.bmp"):
+        list(dataset)
+    dataset = image_dataset_from_directory(tmp_path, verbose=False, on_bad_image="skip")
+    with pytest.warns(UserWarning, match="1.bmp: cannot decode"):
+        assert list(dataset) == []
+    with pytest.raises(FileNotFoundError, match="gone.png"):
+        (tmp_path / "a" / "gone.png").write_bytes(b"x")
+        dataset = image_dataset_from_directory(tmp_path, verbose=False, shuffle=False, batch_size=1)
+        (tmp_path / "a" / "gone.png").unlink()
+        list(dataset.skip(1))

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from tlfast._core import DecodeError
 from tlfast.data._random import _GlobalSeed
 from tlfast.data._source import IndexedSource, StreamSource, adapt
 from tlfast.preprocessing.image import DirectoryIterator, ImageDataGenerator
@@ -278,3 +280,78 @@ def test_arguments_switched_off_are_accepted():
         rotation_range=0, zoom_range=[1, 1], brightness_range=None, fill_mode="reflect")
     assert made.rotation_range == 0 and made.fill_mode == "reflect"
     assert re.match("[0-9a-f]{64}", made.identity())
+
+
+# Pixels
+
+PIXEL_CASES = {
+    "nearest": ({}, {}), "bilinear": ({}, dict(interpolation="bilinear")),
+    "keep": ({}, dict(interpolation="bicubic", keep_aspect_ratio=True)),
+    "gray": ({}, dict(color_mode="grayscale")), "rgba": ({}, dict(color_mode="rgba")),
+    "rescale": (dict(rescale=1 / 255), {}),
+    "flips": (dict(horizontal_flip=True, vertical_flip=True), {}),
+}
+
+
+@pytest.mark.parametrize("name", PIXEL_CASES)
+def test_pixels_are_those_of_keras(name, tree):
+    options, arguments = PIXEL_CASES[name]
+    it = flow(tree, options, batch_size=8, seed=8, **arguments)
+    with np.load(REFERENCE / "directory_pixels.npz") as reference:
+        want = reference[f"generator_{name}"]
+    images, _ = next(it)
+    assert images.dtype == np.float32 and images.shape == want.shape
+    files = [it.filenames[i] for i in it.index_array[:8]]
+    png = [i for i, file in enumerate(files) if file.endswith("png")]
+    difference = np.abs(images - want) * (255 if name == "rescale" else 1)
+    assert difference[png].max() < 1e-3
+    assert (difference <= 1).mean() >= 0.999 and difference.max() <= 4
+
+
+def test_streamed_and_indexed_epochs_give_the_same_pixels(tree):
+    plain = adapt(flow(tree, batch_size=16, seed=1), shuffle=False)
+    order = plain.order(0, True)
+    streamed = adapt(flow(tree, dict(preprocessing_function=lambda x: x), batch_size=16, seed=1),
+                     shuffle=False)
+    batches = list(streamed.batches(0, True))
+    assert len(batches) == 3
+    for (x, ids, _), ((sx,), (sy,), _) in zip(plain.pixels(order), batches, strict=True):
+        np.testing.assert_array_equal(x[0], sx)
+        np.testing.assert_array_equal(plain.targets(ids)[0], sy)
+
+
+def test_class_mode_input_and_saved_images(tree, tmp_path):
+    it = flow(tree, class_mode="input", batch_size=3, save_to_dir=str(tmp_path), save_prefix="s")
+    x, y = next(it)
+    np.testing.assert_array_equal(x, y)
+    saved = sorted(path.name for path in tmp_path.iterdir())
+    assert len(saved) == 3 and all(re.fullmatch(r"s_\d+_\d+\.png", name) for name in saved)
+
+
+def test_a_broken_image_is_named_or_skipped(tree, tmp_path):
+    for name in ("a/1.png", "a/2.png", "b/3.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes((Path(tree) / "cat" / "im0.png").read_bytes())
+    (tmp_path / "a" / "2.png").write_bytes(b"")
+    generator = ImageDataGenerator(horizontal_flip=True)
+    with pytest.raises(DecodeError, match="2.png"):
+        next(generator.flow_from_directory(tmp_path, shuffle=False))
+    it = generator.flow_from_directory(tmp_path, shuffle=False, on_bad_image="skip")
+    with pytest.warns(UserWarning, match="1 unreadable image was skipped: .*2.png"):
+        _, y = next(it)
+    assert y.argmax(1).tolist() == [0, 1]
+    source = adapt(it, shuffle=False)
+    ((x,), (y,), _), = source.batches(0, True)
+    assert len(x) == 2 and [os.path.basename(path) for path, _ in source.bad] == ["2.png"]
+
+
+def test_formats_that_only_pillow_reads(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 8, 3), dtype=np.uint8)
+    (tmp_path / "a").mkdir()
+    for name in ("1.png", "2.ppm", "3.tif", "4.bmp"):
+        Image.fromarray(pixels).save(tmp_path / "a" / name)
+    it = ImageDataGenerator().flow_from_directory(
+        tmp_path, target_size=(9, 8), shuffle=False, class_mode="sparse")
+    images, _ = next(it)
+    for image in images:
+        np.testing.assert_array_equal(image, pixels)

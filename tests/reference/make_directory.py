@@ -255,7 +255,7 @@ def array_fit():
 
 PIXEL_CASES = {
     "bilinear": dict(), "nearest": dict(interpolation="nearest"),
-    "bicubic": dict(interpolation="bicubic"), "area": dict(interpolation="area"),
+    "bicubic": dict(interpolation="bicubic"),
     "crop": dict(crop_to_aspect_ratio=True), "pad": dict(pad_to_aspect_ratio=True),
     "gray": dict(color_mode="grayscale"),
 }

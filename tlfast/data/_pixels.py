@@ -63,12 +63,52 @@ class PixelReader:
         spec = self._spec
         order = np.concatenate(batches).astype(np.int64)
         sizes = np.array([len(b) for b in batches], np.int64)
+        # Always "skip": a file that the core cannot read may be one that Pillow can.
         with _core.Loader(
             self._paths, height=spec.height, width=spec.width, channels=spec.channels,
-            interpolation=spec.interpolation, pipeline=spec.pipeline, fit=spec.fit,
-            on_bad=self._on_bad,
+            interpolation=spec.interpolation, pipeline=spec.pipeline, fit=spec.fit, on_bad="skip",
         ) as loader:
             loader.start(order, sizes)
-            while (item := loader.next()) is not None:
-                images, ids, bad = item
-                yield images, ids, [(self._names[i], message) for i, message in bad]
+            for wanted in batches:
+                images, ids, bad = loader.next()
+                yield (images, ids, []) if not bad else self._mend(wanted, images, ids, dict(bad))
+
+    def _mend(
+        self, wanted: np.ndarray, images: np.ndarray, ids: np.ndarray, reasons: dict[int, str]
+    ) -> tuple[np.ndarray, np.ndarray, Bad]:
+        """A batch in which some rows failed: read by Pillow, skipped, or the error."""
+        rows, kept, bad = [], [], []
+        read = iter(images)
+        for i in wanted.tolist():
+            row = next(read) if i not in reasons else self._other_format(i, reasons)
+            if row is None:
+                bad.append((self._names[i], reasons[i]))
+            else:
+                rows.append(row)
+                kept.append(i)
+        if not rows:
+            return images, ids, bad
+        return np.stack(rows), np.array(kept, np.int64), bad
+
+    def _other_format(self, i: int, reasons: dict[int, str]) -> np.ndarray | None:
+        """Pixels of a file that the core could not read, or None to skip it.
+
+        Raises:
+            OSError: if the file cannot be opened.
+            DecodeError: if it is no readable image, unless bad images are skipped.
+        """
+        from tlfast import _core
+        from tlfast.data import _pillow
+
+        name = self._names[i]
+        if _pillow.decodable(name):
+            try:
+                return _pillow.decode(name, self._spec)
+            except ValueError as error:
+                reasons[i] = f"{error} '{name}'"
+        if self._on_bad == "skip":
+            reasons[i] = reasons[i].replace(f" '{name}'", "").replace(f"'{name}' ", "")
+            return None
+        # Decoding alone raises the error of the right kind; it did not fail for its size only.
+        _core.decode_image(self._paths[i], pipeline=self._spec.pipeline)
+        raise _core.DecodeError(reasons[i])

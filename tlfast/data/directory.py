@@ -14,9 +14,8 @@ from tlfast.data.dataset import Dataset
 
 ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
 CHANNELS = {"rgb": 3, "rgba": 4, "grayscale": 1}
-INTERPOLATIONS = (
-    "bilinear", "nearest", "bicubic", "area", "lanczos3", "lanczos5", "gaussian", "mitchellcubic",
-)
+INTERPOLATIONS = ("bilinear", "nearest", "bicubic")
+_NOT_BUILT = ("area", "lanczos3", "lanczos5", "gaussian", "mitchellcubic")
 # Keras' shuffle buffer: this many batches of file names, or 1024 names without batches.
 _BUFFER_BATCHES, _BUFFER_ROWS = 8, 1024
 
@@ -64,8 +63,7 @@ def image_dataset_from_directory(
         validation_split: fraction between 0 and 1 kept for validation.
         subset: "training", "validation" or "both" (returns two datasets), with
             `validation_split`.
-        interpolation: bilinear, nearest, bicubic, area, lanczos3, lanczos5, gaussian or
-            mitchellcubic, none of them antialiased.
+        interpolation: "bilinear", "nearest" or "bicubic", none of them antialiased.
         follow_links: enter links to folders inside a class.
         crop_to_aspect_ratio: cut the longer side instead of distorting.
         pad_to_aspect_ratio: add black borders instead of distorting.
@@ -191,6 +189,10 @@ def _pixel_spec(
     check_choice("color_mode", color_mode, tuple(CHANNELS))
     if not isinstance(interpolation, str):
         raise TypeError(f"interpolation must be a name, got {interpolation!r}")
+    if interpolation.lower() in _NOT_BUILT:
+        raise NotImplementedError(
+            f"interpolation={interpolation!r} is not built; use one of {', '.join(INTERPOLATIONS)}."
+        )
     check_choice("interpolation", interpolation.lower(), INTERPOLATIONS)
     if crop and pad:
         raise ValueError(

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tlfast._arguments import checked_arguments
+from tlfast.data._pillow import centre_crop
 from tlfast.data.directory import check_choice, check_data_format, check_size
 
 if TYPE_CHECKING:
     from PIL import Image
 
 PIL_METHODS = ("nearest", "bilinear", "bicubic", "hamming", "box", "lanczos")
-_SMART_METHODS = ("bilinear", "nearest", "bicubic", "lanczos3", "lanczos5")
+_SMART_METHODS = ("bilinear", "nearest", "bicubic")
 _GRAY_MODES = ("L", "I;16", "I")
 
 
@@ -61,9 +62,18 @@ def load_img(
             image = image.convert("L")
     elif image.mode != color_mode.upper():
         image = image.convert(color_mode.upper())
-    if size is None or image.size == size[::-1]:
-        return image
     check_choice("interpolation", interpolation, PIL_METHODS)
+    return image if size is None else resize_pil(image, size, interpolation, keep_aspect_ratio)
+
+
+def resize_pil(
+    image: "Image.Image", size: tuple[int, int], interpolation: str, keep_aspect_ratio: bool
+) -> "Image.Image":
+    """A Pillow image in another (height, width); unchanged if it has that size already."""
+    from PIL import Image
+
+    if image.size == size[::-1]:
+        return image
     method = Image.Resampling[interpolation.upper()]
     box = _crop_box(image.size, size) if keep_aspect_ratio else None
     return image.resize(size[::-1], method, box=box)
@@ -188,8 +198,7 @@ def smart_resize(
     Args:
         x: image (height, width, channels) or batch of images.
         size: (height, width) in pixels.
-        interpolation: "bilinear", "nearest", "bicubic", "lanczos3" or "lanczos5", as tf.image does
-            them (not antialiased).
+        interpolation: "bilinear", "nearest" or "bicubic", as tf.image does them (not antialiased).
         data_format: None or "channels_last".
 
     Returns:
@@ -205,11 +214,8 @@ def smart_resize(
         raise ValueError(
             "smart_resize needs an image (height, width, channels) or a batch of them, got shape "
             f"{x.shape}")
-    have_h, have_w = x.shape[-3:-1]
-    crop_h = max(min(have_h, int(float(have_w * height) / width)), 1)
-    crop_w = max(min(have_w, int(float(have_h * width) / height)), 1)
-    top, left = int((have_h - crop_h) / 2), int((have_w - crop_w) / 2)
-    part = x[..., top:top + crop_h, left:left + crop_w, :]
+    rows, columns = centre_crop(x.shape[-3:-1], (height, width))
+    part = x[..., rows, columns, :]
     if part.dtype != np.uint8:
         part = part.astype(np.float32)
     images = part if x.ndim == 4 else part[None]
