@@ -110,5 +110,5 @@ class PixelReader:
             reasons[i] = reasons[i].replace(f" '{name}'", "").replace(f"'{name}' ", "")
             return None
         # Decoding alone raises the error of the right kind; it did not fail for its size only.
-        _core.decode_image(self._paths[i], pipeline=self._spec.pipeline)
+        _core.decode_image(name, pipeline=self._spec.pipeline)
         raise _core.DecodeError(reasons[i])
