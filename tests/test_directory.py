@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-
 from tlfast._core import DecodeError
+
 from tlfast.data import _nodes
 from tlfast.data._source import adapt
 from tlfast.data._tables import FileTable
