@@ -4,6 +4,7 @@ import json
 import types
 from pathlib import Path
 
+import numpy as np
 import pytest
 from keras_cases import CASES, SUMMARIES
 
@@ -53,6 +54,17 @@ def test_unbuilt_layers():
     model = models.Sequential([layers.Conv2D(2, 3), layers.Dense(2)])
     text = summary_text(model)
     assert "0 (unbuilt)" in text and "?" in text
+
+
+def test_optimizer_variables_count_once_they_are_there():
+    model = models.Sequential([layers.Input((4,)), layers.Dense(2)])
+    model.compile("adam", "mse")
+    model.fit(np.ones((4, 4)), np.ones((4, 2)), verbose=0)
+    # From Keras 3.15: iteration (8 bytes), learning rate, two slots per weight.
+    assert summary_text(model).split("┘\n")[1] == (
+        " Total params: 32 (132.00 B)\n Trainable params: 10 (40.00 B)\n"
+        " Non-trainable params: 0 (0.00 B)\n Optimizer params: 22 (92.00 B)\n"
+    )
 
 
 def test_columns_that_do_not_fit():

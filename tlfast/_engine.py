@@ -403,9 +403,9 @@ class Engine:
         return float(sum(w * value for w, value in zip(weights, losses, strict=True)))
 
     def _penalty(self) -> float:
-        return float(
-            sum(v.regularizer(v.numpy()) for v in self.model.weights if v.regularizer is not None)
-        )
+        # As in Keras, weights that are not trained add nothing.
+        variables = self._trainable or self.model.trainable_weights
+        return float(sum(v.regularizer(v.numpy()) for v in variables if v.regularizer is not None))
 
     # ---- data ------------------------------------------------------------------------------
 

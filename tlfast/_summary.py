@@ -214,9 +214,8 @@ def _footer(model: Any) -> list[str]:
 
 
 def _nbytes(variable: Any) -> int:
-    if hasattr(variable, "nbytes"):
-        return variable.nbytes
-    return 4 * math.prod(variable.shape)
+    size = 8 if getattr(variable, "dtype", "float32") == "int64" else 4
+    return size * math.prod(variable.shape)
 
 
 def summary_text(

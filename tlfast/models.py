@@ -4,6 +4,8 @@ import html
 import json
 from typing import Any
 
+import numpy as np
+
 from tlfast import _model_config, _pickling
 from tlfast._cloning import clone_between, clone_model, starts_model
 from tlfast._errors import did_you_mean
@@ -267,6 +269,18 @@ class Model(Trainer, Layer):
                     f"the layer: expected shape={(None, *ref.shape[1:])}, found "
                     f"shape={(None, *shape[1:])}"
                 )
+
+    def _call_eagerly(self, inputs: Any, training: bool | None) -> Any:
+        random = training is None and any(
+            layer._captured_training for layer in self._flatten_layers())
+        if not self.built or training or random:
+            result = super()._call_eagerly(inputs, training)
+            return pack_like(self.output, result) if isinstance(result, list) else result
+        # As in predict, whose plans are kept from call to call.
+        arrays = [np.asarray(x) for x in flatten(inputs)]
+        self._check_shapes([a.shape for a in arrays])
+        outputs = self._engine.predict(arrays)
+        return outputs[0] if len(outputs) == 1 else pack_like(self.output, outputs)
 
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
         graph = self._require_graph()
