@@ -1,7 +1,9 @@
 """The `.keras` archive: three members, read by name into bounded memory, never unpacked."""
 
 import datetime
+import errno
 import json
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -16,6 +18,11 @@ _MAX_EXPANSION = 100
 _SMALL = 1 << 20
 _LIMITS = {CONFIG: 64 << 20, METADATA: 16 << 20, WEIGHTS: 8 << 30}
 _MAX_MEMBERS = 1000
+# What zipfile raises for damaged archives.
+_ZIP_ERRORS = (
+    zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, NotImplementedError,
+    ValueError, OverflowError,
+)  # fmt: skip
 
 
 def write_archive(
@@ -54,8 +61,14 @@ def read_archive(source: Source) -> dict[str, bytes]:
             for name, info in members.items():
                 found[name] = _read_member(archive.open, info, source.name)
             return found
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError,
-            UnicodeDecodeError, OverflowError) as exc:  # fmt: skip
+    except FormatError:
+        raise
+    except OSError as exc:
+        # zipfile seeks where a damaged directory points to; other errors are the disk's.
+        if exc.errno != errno.EINVAL:
+            raise
+        raise FormatError(f"{source.name}: a damaged zip archive ({exc})") from exc
+    except _ZIP_ERRORS as exc:
         raise FormatError(f"{source.name}: a damaged zip archive ({exc})") from exc
 
 
