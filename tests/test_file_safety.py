@@ -199,7 +199,7 @@ def test_keras_config_value_mutants(rng, tmp_path):
     parts = members()
     text = parts["config.json"]
     refused = 0
-    for _ in range(MUTANTS):
+    for _ in range(MUTANTS // 4):
         config = json.loads(text)
         places = []
 
@@ -224,7 +224,7 @@ def test_keras_config_value_mutants(rng, tmp_path):
                     holder[key] = json.loads(json.dumps(value))
         path = pack(tmp_path / "mutant.keras", {**parts, "config.json": json.dumps(config)})
         refused += timed(lambda path=path: load(path))
-    assert refused > MUTANTS // 4
+    assert refused > MUTANTS // 16
 
 
 def changed(change) -> dict[str, bytes]:

@@ -10,9 +10,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from tlfast.models import Model, Sequential
 
 from tlfast import layers, saving
+from tlfast.models import Model, Sequential
 from tlfast.saving import atomic
 from tlfast.saving.errors import FormatError
 from tlfast.saving.hdf5_read import File
@@ -254,7 +254,7 @@ def test_keras_sample(name):
 def test_keras_sample_predicts_what_keras_predicts():
     stored = np.load(FILES / "keras3_prediction.npz")
     for name in ("keras3.keras", "keras3_legacy.h5"):
-        found = saving.load_model(FILES / name).predict(stored["x"], verbose=0)
+        found = saving.load_model(FILES / name)(stored["x"], training=False)
         np.testing.assert_allclose(found, stored["y"], rtol=1e-5, atol=1e-6)
 
 
@@ -264,11 +264,14 @@ def test_keras_opens_our_files(tmp_path, run_peer, name):
     """Keras reads all three formats, predicts the same, and writes what we read back."""
     model = MODELS[name]()
     saving.update_record(model, class_names=["a", "b"])
-    model.compile("adam", loss="mse" if name == "branched" else "categorical_crossentropy")
+    model.compile(
+        "adam", loss="mean_squared_error" if name == "branched" else "categorical_crossentropy"
+    )
     model.optimizer.build(model.trainable_weights)
+    model.optimizer.iterations = 7
     rng = np.random.default_rng(0)
     x = [rng.uniform(0, 2, (3, *t.shape[1:])).astype(np.float32) for t in model.inputs]
-    ours = model.predict(x if len(x) > 1 else x[0], verbose=0)
+    ours = model(x if len(x) > 1 else x[0], training=False)
     for ending in (".keras", ".h5"):
         model.save(tmp_path / f"m{ending}")
     model.save_weights(tmp_path / "m.weights.h5")
@@ -283,13 +286,17 @@ x = x if len(x) > 1 else x[0]
 found = []
 for ending in (".keras", ".h5"):
     model = keras.models.load_model("m" + ending)
-    assert model.compiled and len(model.optimizer.variables) == {len(model.optimizer.variables)}
+    assert model.compiled
+    if ending == ".keras":  # Keras' reader of .h5 files builds its optimizer without slots
+        assert int(model.optimizer.iterations) == 7
+        assert len(model.optimizer.variables) == {len(model.optimizer.variables)}
     found.append(model.predict(x, verbose=0))
 model.set_weights([w * 0 for w in model.get_weights()])
 model.load_weights("m.weights.h5")
 found.append(model.predict(x, verbose=0))
 flat = [np.concatenate([p.ravel() for p in (f if isinstance(f, list) else [f])]) for f in found]
 np.save("y.npy", np.stack(flat))
+model = keras.models.load_model("m.keras")
 model.save("back.keras"); model.save("back.h5"); model.save_weights("back.weights.h5")
 """,
     )
@@ -297,7 +304,8 @@ model.save("back.keras"); model.save("back.h5"); model.save_weights("back.weight
     for row in np.load(tmp_path / "y.npy"):
         np.testing.assert_allclose(row, flat, rtol=1e-4, atol=1e-5)
     for back in ("back.keras", "back.h5"):
-        assert same_weights(saving.load_model(tmp_path / back), model)
+        loaded = saving.load_model(tmp_path / back)
+        assert same_weights(loaded, model) and int(loaded.optimizer.iterations) == 7
     other = filled(MODELS[name](), 3)
     other.load_weights(tmp_path / "back.weights.h5")
     assert same_weights(other, model)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from tlfast._serialization import deserialize, serialize
-from tlfast._tensor import KerasTensor, Node, map_structure
+from tlfast._tensor import KerasTensor, Node, flatten, map_structure
 from tlfast.layers._base import Layer, Operation
 
 
@@ -125,6 +125,12 @@ class _Rebuild:
 
     def _call(self, operation: Operation, node: Any) -> None:
         args, kwargs = self._arguments(node)
+        if not any(isinstance(x, KerasTensor) for x in flatten([args, kwargs])):
+            # A call on plain values would be computed here and now.
+            raise ValueError(
+                f"The model config calls layer {operation.name!r} on something else than the "
+                "outputs of layers"
+            )
         if isinstance(operation, Layer):
             if kwargs.get("mask", 0) is None:
                 del kwargs["mask"]

@@ -117,7 +117,8 @@ def read_optimizer(datasets: list[Dataset], model: Any, where: str) -> bool:
         where: text that names the file.
 
     Returns:
-        Whether they fitted; otherwise a warning is given and the optimizer is left as it is.
+        Whether they fitted; otherwise a warning is given and the optimizer is left as it is
+        (no warning when the file's optimizer has made no step).
     """
     optimizer = model.optimizer
     if not optimizer.built:
@@ -125,6 +126,9 @@ def read_optimizer(datasets: list[Dataset], model: Any, where: str) -> bool:
     variables = optimizer.variables
     shapes = [tuple(np.shape(variable.numpy())) for variable in variables]
     if shapes != [dataset.shape for dataset in datasets]:
+        untouched = len(datasets) <= 2 and all(d.shape == () for d in datasets)
+        if untouched and not (datasets and datasets[0].read(())):
+            return False  # compiled but never trained: there is no state to lose
         warnings.warn(
             f"{where}: the state of the optimizer '{optimizer.name}' is not restored: the file "
             f"has {len(datasets)} variables of it, this model's has {len(variables)}"
