@@ -25,7 +25,7 @@ void tl_resizer_deinit(tl_resizer *resizer)
     tl_buffer_deinit(&resizer->x_table);
     tl_buffer_deinit(&resizer->y_table);
     tl_buffer_deinit(&resizer->rows);
-    tl_buffer_deinit(&resizer->sums);
+    tl_buffer_deinit(&resizer->line);
     tl_buffer_deinit(&resizer->premultiplied);
 }
 
@@ -34,7 +34,7 @@ void tl_resizer_trim(tl_resizer *resizer)
     tl_buffer_trim(&resizer->x_table, KEEP_BYTES);
     tl_buffer_trim(&resizer->y_table, KEEP_BYTES);
     tl_buffer_trim(&resizer->rows, KEEP_BYTES);
-    tl_buffer_trim(&resizer->sums, KEEP_BYTES);
+    tl_buffer_trim(&resizer->line, KEEP_BYTES);
     tl_buffer_trim(&resizer->premultiplied, KEEP_BYTES);
 }
 

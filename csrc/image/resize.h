@@ -27,7 +27,7 @@ typedef struct tl_resize_spec {
 typedef struct tl_resizer {
     tl_buffer x_table, y_table; /* where each output column or row comes from */
     tl_buffer rows;             /* horizontally resized rows */
-    tl_buffer sums;             /* one output row in the making */
+    tl_buffer line;             /* one row in the making */
     tl_buffer premultiplied;    /* RGBA source, colours times alpha (PIL) */
 } tl_resizer;
 

@@ -4,8 +4,10 @@
  * a CPU with FMA needs -ffp-contract=off for this file. */
 #include <math.h>
 #include <stddef.h>
+#include <string.h>
 
 #include "image/resample.h"
+#include "image/simd.h"
 
 /* Two source positions (in elements, so already times channels for columns) and their mix. */
 typedef struct tl_tap2 {
@@ -54,17 +56,44 @@ static inline __attribute__((always_inline)) void mix_columns(const void *row, b
     }
 }
 
-static void mix_row(const tl_pixels *src, int y, const tl_tap2 *taps, int width, float *to)
+/* The same for 3 or 4 channels of bytes; reads one byte beyond the row, writes one float beyond.
+ */
+static void mix_colours(const uint8_t *row, int channels, const tl_tap2 *taps, int width,
+                        float *to)
+{
+    for (int x = 0; x < width; x++, to += channels) {
+        __m128 left = tl_simd_floats_of_bytes(row + taps[x].lower);
+        __m128 right = tl_simd_floats_of_bytes(row + taps[x].upper);
+        _mm_storeu_ps(to, tl_simd_lerp(left, right, _mm_set1_ps(taps[x].lerp)));
+    }
+}
+
+/* Source row y at the target's width. `spare` has room for a source row. */
+static void mix_row(const tl_pixels *src, int y, const tl_tap2 *taps, int width, uint8_t *spare,
+                    float *to)
 {
     size_t offset = (size_t)y * src->stride;
     const uint8_t *bytes = (const uint8_t *)src->data + offset;
-    /* constants, so that each case becomes a loop of its own */
-    if (src->is_float)
+    if (src->is_float) {
         mix_columns((const float *)src->data + offset, true, src->channels, taps, width, to);
-    else if (src->channels == 3)
-        mix_columns(bytes, false, 3, taps, width, to);
-    else
+    } else if (src->channels == 3 || src->channels == 4) {
+        if (y == src->height - 1) /* what lies behind the last row is not ours to read */
+            bytes = memcpy(spare, bytes, (size_t)src->width * (size_t)src->channels);
+        mix_colours(bytes, src->channels, taps, width, to);
+    } else {
         mix_columns(bytes, false, src->channels, taps, width, to);
+    }
+}
+
+/* top + (bottom - top) * mix */
+static void mix_two_rows(const float *top, const float *bottom, float mix, size_t n, float *to)
+{
+    size_t i = 0;
+    for (; i + 4 <= n; i += 4)
+        _mm_storeu_ps(to + i, tl_simd_lerp(_mm_loadu_ps(top + i), _mm_loadu_ps(bottom + i),
+                                           _mm_set1_ps(mix)));
+    for (; i < n; i++)
+        to[i] = top[i] + (bottom[i] - top[i]) * mix;
 }
 
 tl_status tl_resample_tf_bilinear(tl_resizer *resizer, const tl_pixels *src,
@@ -76,12 +105,16 @@ tl_status tl_resample_tf_bilinear(tl_resizer *resizer, const tl_pixels *src,
                              err));
     TL_TRY(tl_buffer_reserve(&resizer->y_table, sizeof(tl_tap2) * (size_t)height, "a resize table",
                              err));
-    TL_TRY(tl_buffer_reserve(&resizer->rows, 2 * row * sizeof(float), "two resized rows", err));
+    TL_TRY(tl_buffer_reserve(&resizer->rows, 2 * (row + TL_SIMD_ROOM) * sizeof(float),
+                             "two resized rows", err));
+    TL_TRY(tl_buffer_reserve(&resizer->line,
+                             (size_t)src->width * (size_t)src->channels + TL_SIMD_ROOM,
+                             "a row of an image", err));
     tl_tap2 *columns = resizer->x_table.data, *lines = resizer->y_table.data;
     fill_taps2(columns, width, src->width, src->channels);
     fill_taps2(lines, height, src->height, 1);
 
-    float *top = resizer->rows.data, *bottom = top + row;
+    float *top = resizer->rows.data, *bottom = top + row + TL_SIMD_ROOM;
     int top_y = -1, bottom_y = -1; /* source rows they hold */
     for (int y = 0; y < height; y++) {
         tl_tap2 line = lines[y];
@@ -93,12 +126,10 @@ tl_status tl_resample_tf_bilinear(tl_resizer *resizer, const tl_pixels *src,
             bottom_y = -1;
         }
         if (line.lower != top_y)
-            mix_row(src, top_y = line.lower, columns, width, top);
+            mix_row(src, top_y = line.lower, columns, width, resizer->line.data, top);
         if (line.upper != bottom_y)
-            mix_row(src, bottom_y = line.upper, columns, width, bottom);
-        float *restrict to = target->data + (size_t)y * target->stride;
-        for (size_t i = 0; i < row; i++)
-            to[i] = top[i] + (bottom[i] - top[i]) * line.lerp;
+            mix_row(src, bottom_y = line.upper, columns, width, resizer->line.data, bottom);
+        mix_two_rows(top, bottom, line.lerp, row, target->data + (size_t)y * target->stride);
     }
     return TL_OK;
 }
@@ -145,20 +176,62 @@ static void fill_taps4(tl_tap4 *taps, int out, int in, int step)
     }
 }
 
+static inline __attribute__((always_inline)) __m128 load_4(const void *row, bool is_float,
+                                                           size_t i)
+{
+    return is_float ? _mm_loadu_ps((const float *)row + i)
+                    : tl_simd_floats_of_bytes((const uint8_t *)row + i);
+}
+
+/* ((a w0 + b w1) + c w2) + d w3, in this order */
+static __m128 weigh_4(__m128 a, __m128 b, __m128 c, __m128 d, const float weight[4])
+{
+    __m128 sum = _mm_mul_ps(a, _mm_set1_ps(weight[0]));
+    sum = _mm_add_ps(sum, _mm_mul_ps(b, _mm_set1_ps(weight[1])));
+    sum = _mm_add_ps(sum, _mm_mul_ps(c, _mm_set1_ps(weight[2])));
+    return _mm_add_ps(sum, _mm_mul_ps(d, _mm_set1_ps(weight[3])));
+}
+
 static inline __attribute__((always_inline)) void mix_lines(const tl_pixels *src, bool is_float,
                                                             const tl_tap4 *line, size_t n,
                                                             float *restrict to)
 {
-    size_t size = is_float ? sizeof(float) : 1;
+    size_t size = is_float ? sizeof(float) : 1, i = 0;
     const uint8_t *base = src->data;
     const void *row[4];
     for (int k = 0; k < 4; k++)
         row[k] = base + (size_t)line->index[k] * src->stride * size;
-    for (size_t i = 0; i < n; i++)
+    for (; i + 4 <= n; i += 4)
+        _mm_storeu_ps(to + i, weigh_4(load_4(row[0], is_float, i), load_4(row[1], is_float, i),
+                                      load_4(row[2], is_float, i), load_4(row[3], is_float, i),
+                                      line->weight));
+    for (; i < n; i++)
         to[i] = load(row[0], is_float, (int)i) * line->weight[0] +
                 load(row[1], is_float, (int)i) * line->weight[1] +
                 load(row[2], is_float, (int)i) * line->weight[2] +
                 load(row[3], is_float, (int)i) * line->weight[3];
+}
+
+/* Output pixels of one row out of the mixed row, behind which TL_SIMD_ROOM elements may be read.
+ */
+static void mix_taps(const float *mixed, const tl_tap4 *taps, int width, int channels, float *to)
+{
+    int x = 0;
+    if (channels == 3 || channels == 4)
+        for (; x < width - 1; x++) /* the last store would reach beyond the row */
+            _mm_storeu_ps(to + x * channels,
+                          weigh_4(_mm_loadu_ps(mixed + taps[x].index[0]),
+                                  _mm_loadu_ps(mixed + taps[x].index[1]),
+                                  _mm_loadu_ps(mixed + taps[x].index[2]),
+                                  _mm_loadu_ps(mixed + taps[x].index[3]), taps[x].weight));
+    for (; x < width; x++) {
+        const tl_tap4 *tap = &taps[x];
+        for (int c = 0; c < channels; c++)
+            to[x * channels + c] = mixed[tap->index[0] + c] * tap->weight[0] +
+                                   mixed[tap->index[1] + c] * tap->weight[1] +
+                                   mixed[tap->index[2] + c] * tap->weight[2] +
+                                   mixed[tap->index[3] + c] * tap->weight[3];
+    }
 }
 
 tl_status tl_resample_tf_bicubic(tl_resizer *resizer, const tl_pixels *src,
@@ -170,7 +243,8 @@ tl_status tl_resample_tf_bicubic(tl_resizer *resizer, const tl_pixels *src,
                              err));
     TL_TRY(tl_buffer_reserve(&resizer->y_table, sizeof(tl_tap4) * (size_t)height, "a resize table",
                              err));
-    TL_TRY(tl_buffer_reserve(&resizer->rows, in_row * sizeof(float), "a resized row", err));
+    TL_TRY(tl_buffer_reserve(&resizer->rows, (in_row + TL_SIMD_ROOM) * sizeof(float),
+                             "a resized row", err));
     tl_tap4 *columns = resizer->x_table.data, *lines = resizer->y_table.data;
     fill_taps4(columns, width, src->width, channels);
     fill_taps4(lines, height, src->height, 1);
@@ -182,15 +256,7 @@ tl_status tl_resample_tf_bicubic(tl_resizer *resizer, const tl_pixels *src,
             mix_lines(src, true, &lines[y], in_row, mixed);
         else
             mix_lines(src, false, &lines[y], in_row, mixed);
-        float *to = target->data + (size_t)y * target->stride;
-        for (int x = 0; x < width; x++) {
-            const tl_tap4 *tap = &columns[x];
-            for (int c = 0; c < channels; c++)
-                to[x * channels + c] = mixed[tap->index[0] + c] * tap->weight[0] +
-                                       mixed[tap->index[1] + c] * tap->weight[1] +
-                                       mixed[tap->index[2] + c] * tap->weight[2] +
-                                       mixed[tap->index[3] + c] * tap->weight[3];
-        }
+        mix_taps(mixed, columns, width, channels, target->data + (size_t)y * target->stride);
     }
     return TL_OK;
 }
