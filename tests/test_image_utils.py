@@ -161,3 +161,14 @@ def test_names_are_where_keras_scripts_look():
     assert tlfast.preprocessing.image_dataset_from_directory is \
         tlfast.utils.image_dataset_from_directory
     assert "tlfast.preprocessing.image" in sys.modules
+
+
+def test_names_from_elsewhere_and_names_that_are_not_there():
+    import tlfast.utils
+
+    assert callable(tlfast.utils.get_file) and isinstance(tlfast.utils.Progbar, type)
+    assert all(hasattr(tlfast.utils, name) for name in tlfast.utils.__all__)
+    with pytest.raises(AttributeError, match="Did you mean 'to_categorical'"):
+        tlfast.utils.to_categorial  # noqa: B018
+    with pytest.raises(AttributeError, match="no 'plot_model'.*It has: Progbar"):
+        tlfast.utils.plot_model  # noqa: B018

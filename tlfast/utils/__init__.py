@@ -1,5 +1,9 @@
 """keras.utils: data sets, images, labels and seeds."""
 
+import difflib
+import importlib
+from typing import Any
+
 from tlfast._progress import Progbar
 from tlfast.data.directory import image_dataset_from_directory
 from tlfast.preprocessing._images import (
@@ -14,17 +18,21 @@ from tlfast.utils._py_dataset import PyDataset
 
 Sequence = PyDataset
 
+# Imported on first use: it brings in the network.
+_ELSEWHERE = {"get_file": "tlfast.weights.files"}
+
 __all__ = [
-    "Progbar",
-    "PyDataset",
-    "Sequence",
-    "array_to_img",
-    "image_dataset_from_directory",
-    "img_to_array",
-    "load_img",
-    "normalize",
-    "save_img",
-    "set_random_seed",
-    "smart_resize",
+    "Progbar", "PyDataset", "Sequence", "array_to_img", "get_file", "image_dataset_from_directory",
+    "img_to_array", "load_img", "normalize", "save_img", "set_random_seed", "smart_resize",
     "to_categorical",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ELSEWHERE:
+        return getattr(importlib.import_module(_ELSEWHERE[name]), name)
+    if name.startswith("_"):
+        raise AttributeError(f"module 'tlfast.utils' has no attribute {name!r}")
+    close = difflib.get_close_matches(name, __all__, 1)
+    hint = f" Did you mean {close[0]!r}?" if close else f" It has: {', '.join(__all__)}."
+    raise AttributeError(f"tlfast.utils has no {name!r}.{hint}")
