@@ -10,6 +10,8 @@ import numpy as np
 FOLDER = Path(__file__).parent / "reference"
 sys.path.insert(0, str(FOLDER))
 
+import training_models as cases  # noqa: E402, F401 - found through the path above
+
 
 @functools.cache
 def stored() -> dict:

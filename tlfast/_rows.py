@@ -60,7 +60,10 @@ def split_rows(arrays: tuple, validation_split: float) -> tuple[tuple, tuple]:
 
 
 def _is_group(value: Any) -> bool:
-    return isinstance(value, (list, tuple)) and bool(value) and hasattr(value[0], "shape")
+    """Say whether this is several arrays, rather than one given as a list of numbers."""
+    if not isinstance(value, (list, tuple)):
+        return False
+    return any(one is None or isinstance(one, Mapping) or hasattr(one, "shape") for one in value)
 
 
 def _leaves(value: Any) -> list:
@@ -68,7 +71,7 @@ def _leaves(value: Any) -> list:
         return []
     if isinstance(value, Mapping):
         return [leaf for one in value.values() for leaf in _leaves(one)]
-    if _is_group(value) or (isinstance(value, tuple) and None in value):
+    if _is_group(value):
         return [leaf for one in value for leaf in _leaves(one)]
     return [value]
 
@@ -78,6 +81,6 @@ def _map(value: Any, function: Callable) -> Any:
         return None
     if isinstance(value, Mapping):
         return {key: _map(one, function) for key, one in value.items()}
-    if _is_group(value) or (isinstance(value, tuple) and None in value):
+    if _is_group(value):
         return tuple(_map(one, function) for one in value)
     return function(value)

@@ -88,6 +88,8 @@ class Trainer(BatchCalls):
         made_optimizer = optimizers.get(optimizer)
         losses = None if loss is None else CompiledLosses(loss, loss_weights)
         compiled_metrics = CompiledMetrics(metrics, weighted_metrics)
+        if losses is not None and self.built:
+            losses.build(self._output_names_or_default(), self._output_shapes(), None)
         self.optimizer = made_optimizer
         self.loss = loss
         self._losses = losses
@@ -108,7 +110,6 @@ class Trainer(BatchCalls):
         self._engine_ready = False
         self._loss_warned = False
         if losses is not None and self.built:
-            losses.build(self._output_names_or_default(), self._output_shapes(), None)
             self._warn_about_losses()
 
     def get_compile_config(self) -> dict:
@@ -461,8 +462,8 @@ class Trainer(BatchCalls):
             steps=steps,
             class_weight=None if class_weight is None else dict(class_weight),
             purpose=purpose,
-            input_names=getattr(self, "input_names", None),
-            output_names=getattr(self, "output_names", None),
+            input_names=self.input_names if self.built else None,
+            output_names=self.output_names if self.built else None,
         )
 
     def _build_from(self, source: Any) -> None:
@@ -508,8 +509,8 @@ class Trainer(BatchCalls):
                 _targets.check_target(loss, np.asarray(batch.y[i]), shape, names[i])
 
     def _output_names_or_default(self) -> list[str]:
-        names = getattr(self, "output_names", None)
-        return list(names) if names else ["output"]
+        # A Sequential that waits for its input shape has one output, whose name is not known.
+        return list(self.output_names) if self.built else ["output"]
 
     def _output_shapes(self) -> list[tuple]:
         return [tuple(output.shape) for output in self.outputs]

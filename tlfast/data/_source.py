@@ -310,7 +310,9 @@ def adapt(
         return _py_dataset_source(x, shuffle, steps, class_weight, restart, names, purpose)
     if hasattr(x, "__next__"):
         _refuse(y, sample_weight, "Python generator")
-        return ValueSource(_Passes(lambda: x, None, steps, False), class_weight, names=names)
+        stream = ValueSource(_Passes(lambda: x, None, steps, False), class_weight, names=names)
+        stream.num_batches = steps
+        return stream
     return _array_source(
         x, y, sample_weight, batch_size, shuffle, steps, class_weight, names, restart)
 
