@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import tlfast.data
+from tlfast._warnings import DataWarning
 from tlfast.data import Dataset, TensorSpec, experimental
 from tlfast.data._random import Philox, _GlobalSeed
 from tlfast.data._source import IndexedSource, StreamSource, adapt
@@ -302,11 +303,11 @@ def test_py_dataset_surface():
 def test_generators_run_once_and_say_when_they_run_out():
     source = adapt((np.zeros((2, 1)), np.zeros(2)) for _ in range(5))
     assert sum(1 for _ in source.batches(0, True)) == 5
-    with pytest.warns(UserWarning, match="ran out of data"):
+    with pytest.warns(DataWarning, match="ran out of data"):
         assert not list(source.batches(1, True))
     source = adapt(((np.zeros((2, 1)),) for _ in range(5)), steps=3)
     assert sum(1 for _ in source.batches(0, True)) == 3
-    with pytest.warns(UserWarning, match="ran out of data"):
+    with pytest.warns(DataWarning, match="ran out of data"):
         assert sum(1 for _ in source.batches(1, True)) == 2
     with pytest.raises(ValueError, match="got 4 parts"):
         next(adapt(iter([(1, 2, 3, 4)])).batches(0, True))

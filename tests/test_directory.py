@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from tlfast._core import DecodeError
 
+from tlfast._warnings import DataWarning
 from tlfast.data import _nodes
 from tlfast.data._source import adapt
 from tlfast.data._tables import FileTable
@@ -121,7 +122,7 @@ def test_fit_evaluate_and_predict_see_the_batches_of_keras(expected, tree):
     assert epochs(adapt(train, purpose="evaluate"), tree, 1, False) == want["evaluate"]
     assert epochs(adapt(train, purpose="predict"), tree, 1, False) == want["predict"]
     source = adapt(train, steps=4)
-    with pytest.warns(UserWarning, match="ran out of data"):
+    with pytest.warns(DataWarning, match="ran out of data"):
         seen = epochs(source, tree, 3, True)
     assert seen == want["steps"]
 
@@ -161,7 +162,7 @@ def test_a_loop_of_links_is_named_and_not_followed(tree, tmp_path):
     (tmp_path / "a" / "link").symlink_to(tmp_path / "elsewhere")
     plain = image_dataset_from_directory(tmp_path, shuffle=False, verbose=False)
     assert relative(plain.file_paths, tmp_path) == ["a/x.png", "elsewhere/y.png"]
-    with pytest.warns(UserWarning, match="back.* leads back to a folder that contains it"):
+    with pytest.warns(DataWarning, match="back.* leads back to a folder that contains it"):
         followed = image_dataset_from_directory(
             tmp_path, shuffle=False, verbose=False, follow_links=True, class_names=["a"])
     assert relative(followed.file_paths, tmp_path) == ["a/x.png", "a/link/y.png"]
@@ -329,13 +330,15 @@ def test_a_broken_image_is_named(broken):
 def test_a_broken_image_is_skipped_on_request(broken):
     dataset = image_dataset_from_directory(
         broken, shuffle=False, batch_size=2, on_bad_image="skip")
-    with pytest.warns(UserWarning, match="1 unreadable image was skipped: .*2.png"):
+    with pytest.warns(DataWarning, match="1 unreadable image was skipped: .*2.png"):
         labels = [y.tolist() for _, y in dataset]
     assert labels == [[0], [1, 1]]
     source = adapt(dataset, shuffle=False)
     (_, kept, bad), _ = source.pixels(source.order(0, True))
     assert kept.tolist() == [0] and [os.path.basename(path) for path, _ in bad] == ["2.png"]
     assert source.bad == bad
+    ((images,), kept, bad), = source.pixels([np.array([3, 1, 0, 3])])
+    assert kept.tolist() == [3, 0, 3] and len(images) == 3 and len(bad) == 1
 
 
 def test_cache_reads_every_file_once(tree, tmp_path):
@@ -377,7 +380,7 @@ def test_a_broken_bmp_is_an_error_with_its_name(tmp_path):
     with pytest.raises(DecodeError, match="1.bmp"):
         list(dataset)
     dataset = image_dataset_from_directory(tmp_path, verbose=False, on_bad_image="skip")
-    with pytest.warns(UserWarning, match="1.bmp: cannot decode"):
+    with pytest.warns(DataWarning, match="1.bmp: cannot decode"):
         assert list(dataset) == []
     with pytest.raises(FileNotFoundError, match="gone.png"):
         (tmp_path / "a" / "gone.png").write_bytes(b"x")

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from tlfast._core import DecodeError
 
+from tlfast._warnings import DataWarning
 from tlfast.data._random import _GlobalSeed
 from tlfast.data._source import IndexedSource, StreamSource, adapt
 from tlfast.preprocessing.image import DirectoryIterator, ImageDataGenerator
@@ -337,7 +338,7 @@ def test_a_broken_image_is_named_or_skipped(tree, tmp_path):
     with pytest.raises(DecodeError, match="2.png"):
         next(generator.flow_from_directory(tmp_path, shuffle=False))
     it = generator.flow_from_directory(tmp_path, shuffle=False, on_bad_image="skip")
-    with pytest.warns(UserWarning, match="1 unreadable image was skipped: .*2.png"):
+    with pytest.warns(DataWarning, match="1 unreadable image was skipped: .*2.png"):
         _, y = next(it)
     assert y.argmax(1).tolist() == [0, 1]
     source = adapt(it, shuffle=False)

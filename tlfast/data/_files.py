@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from tlfast._warnings import DataWarning
+
 # Left by file managers and notebooks, never meant as data.
 _LEFTOVERS = {"thumbs.db", "desktop.ini"}
 
@@ -93,7 +95,7 @@ def _walk(directory: str, follow_links: bool) -> Iterator[tuple[str, list[str]]]
             if key in entered:
                 warnings.warn(
                     f"The link {path!r} leads back to a folder that contains it; it is not "
-                    "followed.", stacklevel=2)
+                    "followed.", DataWarning, stacklevel=2)
                 continue
             above[path] = entered | {key}
             keep.append(name)

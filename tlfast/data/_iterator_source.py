@@ -1,5 +1,6 @@
 """Iterators of ImageDataGenerator as sources, with Keras' extra draws and batch order."""
 
+import functools
 import random
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -85,7 +86,7 @@ class _Indexed(IndexedSource):
         self._it, self._drawer, self.class_weight = it, drawer, class_weight
         _describe(self, it, drawer)
 
-    @property
+    @functools.cached_property
     def identity(self) -> Any:
         return self._it.table.identity() if hasattr(self._it, "table") else self._it.identity()
 

@@ -49,7 +49,6 @@ class PixelReader:
     """
 
     def __init__(self, paths: list[str], spec: PixelSpec, on_bad_image: str) -> None:
-        self._paths = [os.fsencode(path) for path in paths]
         self._names = paths
         self._spec = spec
         self._on_bad = on_bad_image
@@ -61,17 +60,21 @@ class PixelReader:
         if not batches:
             return
         spec = self._spec
-        order = np.concatenate(batches).astype(np.int64)
+        # Only the files that are asked for: one batch of a long list must not cost the whole list.
+        needed, order = np.unique(np.concatenate(batches), return_inverse=True)
+        paths = [os.fsencode(self._names[i]) for i in needed.tolist()]
         sizes = np.array([len(b) for b in batches], np.int64)
         # Always "skip": a file that the core cannot read may be one that Pillow can.
         with _core.Loader(
-            self._paths, height=spec.height, width=spec.width, channels=spec.channels,
+            paths, height=spec.height, width=spec.width, channels=spec.channels,
             interpolation=spec.interpolation, pipeline=spec.pipeline, fit=spec.fit, on_bad="skip",
         ) as loader:
-            loader.start(order, sizes)
+            loader.start(order.astype(np.int64), sizes)
             for wanted in batches:
-                images, ids, bad = loader.next()
-                yield (images, ids, []) if not bad else self._mend(wanted, images, ids, dict(bad))
+                images, places, bad = loader.next()
+                ids = needed[places].astype(np.int64)
+                reasons = {int(needed[place]): reason for place, reason in bad}
+                yield (images, ids, []) if not bad else self._mend(wanted, images, ids, reasons)
 
     def _mend(
         self, wanted: np.ndarray, images: np.ndarray, ids: np.ndarray, reasons: dict[int, str]

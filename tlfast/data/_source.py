@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from tlfast._warnings import DataWarning
 from tlfast.data import _nodes
 from tlfast.data._random import Philox, global_seed, shuffled
 from tlfast.data._tables import ArrayTable, Bad, Table
@@ -143,7 +144,7 @@ def _ran_out() -> None:
     warnings.warn(
         "Your input ran out of data; interrupting training. Make sure that your dataset or "
         "generator can generate at least `steps_per_epoch * epochs` batches. You may need to use "
-        "the `.repeat()` function when building your dataset.", stacklevel=4)
+        "the `.repeat()` function when building your dataset.", DataWarning, stacklevel=4)
 
 
 class TableSource(IndexedSource):

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from tlfast._warnings import DataWarning
 from tlfast.data._pixels import PixelReader, PixelSpec
 from tlfast.data._structure import leaves, map_leaves
 
@@ -212,7 +213,8 @@ class FileTable(Table):
                     value = self._element(images, kept)
                     yield map_leaves(lambda a: a[0], value) if single else value
         if len(self.bad) > known:
-            warnings.warn(bad_image_sentence(list(self.bad.items())), stacklevel=3)
+            warnings.warn(
+                bad_image_sentence(list(self.bad.items())), DataWarning, stacklevel=3)
 
     def _element(self, images: np.ndarray, ids: np.ndarray) -> Any:
         targets = self.targets(ids)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from tlfast._warnings import DataWarning
 from tlfast.data import _files
 from tlfast.data._pixels import PixelSpec
 from tlfast.data._tables import Bad, FileTable, bad_image_sentence, content_hash
@@ -105,7 +106,7 @@ class Iterator(PyDataset):
     def _load(self, ids: np.ndarray, transforms: list) -> Any:
         for images, kept, bad in self.images([(ids, transforms)]):
             if bad:
-                warnings.warn(bad_image_sentence(bad), stacklevel=3)
+                warnings.warn(bad_image_sentence(bad), DataWarning, stacklevel=3)
             return self.assemble(images, kept)
 
     def images(
