@@ -233,10 +233,18 @@ def test_workers_are_nice_and_block_signals(files):
     assert os.getpriority(os.PRIO_PROCESS, 0) < 19
 
 
-def test_interrupt_while_waiting(tmp_path, rng):
-    path = tmp_path / "large.png"
-    Image.fromarray(rng.integers(0, 256, (3000, 3000, 3), dtype=np.uint8)).save(path)
-    with _core.Loader([path], **SIZE, threads=1) as loader:
+@pytest.fixture
+def large(tmp_path, rng) -> Path:
+    """A file that takes some 0.2 s to decode."""
+    path = tmp_path / "large.jpg"
+    noise = np.tile(rng.integers(0, 256, (300, 300, 3), dtype=np.uint8), (10, 10, 1))
+    Image.fromarray(noise).save(path, quality=95)
+    return path
+
+
+@pytest.mark.unsanitized
+def test_interrupt_while_waiting(large):
+    with _core.Loader([large], **SIZE, threads=1) as loader:
         loader.start([0] * 8, [8])
         timer = threading.Timer(0.1, signal.raise_signal, [signal.SIGINT])
         timer.start()
@@ -252,10 +260,8 @@ def test_interrupt_while_waiting(tmp_path, rng):
     assert time.monotonic() - started < 0.5  # close does not wait for eight files
 
 
-def test_one_thread_at_a_time(tmp_path, rng):
-    path = tmp_path / "large.png"
-    Image.fromarray(rng.integers(0, 256, (2000, 2000, 3), dtype=np.uint8)).save(path)
-    with _core.Loader([path], **SIZE, threads=1) as loader:
+def test_one_thread_at_a_time(large):
+    with _core.Loader([large], **SIZE, threads=1) as loader:
         loader.start([0] * 3, [3])
         waiting = threading.Thread(target=loader.next)
         waiting.start()
@@ -328,6 +334,7 @@ def test_exit_with_a_loader_running(files):
     assert (done.returncode, done.stderr) == (3, b"")
 
 
+@pytest.mark.unsanitized
 def test_memory_does_not_grow(files):
     def epochs(n: int) -> int:
         for _ in range(n):

@@ -239,7 +239,7 @@ class Trainer(BatchCalls):
             size = validation_batch_size or batch_size
             validation = self._source(unpacked(validation_data), size, "evaluate", validation_steps)
         self._prepare(source)
-        self._engine.begin_fit()
+        self._engine.begin_fit(keep_features=True)
         train = Steps(self._engine, source, True)
         test = validation and Steps(self._engine, validation, False)
         callbacks = self._callback_list(callbacks, verbose, epochs, train.num_batches, fit=True)
@@ -249,6 +249,7 @@ class Trainer(BatchCalls):
             epoch_numbers = range(initial_epoch, epochs)
             self._fit_epochs(train, test, callbacks, epoch_numbers, validation_freq)
         finally:
+            self._engine.end_fit()
             train.close()
             if test:
                 test.close()
