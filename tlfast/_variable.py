@@ -63,8 +63,7 @@ class Variable:
         self.trainable = bool(trainable)
         self.regularizer = regularizer
         self._initializer = initializer
-        self._values: np.ndarray | None = None
-        self._core: Any = None
+        self._held: Any = None  # _core.Variable, or an array for integers
 
     @property
     def ndim(self) -> int:
@@ -84,11 +83,6 @@ class Variable:
         """The memory of the values in bytes."""
         return self.size * np.dtype(self.dtype).itemsize
 
-    def _count_memory(self) -> None:
-        global _filled_bytes
-        if self._values is None and self._core is None:
-            _filled_bytes += self.nbytes
-
     def _initial(self) -> np.ndarray:
         values = np.asarray(self._initializer(self.shape), dtype=self.dtype)
         if values.shape != self.shape:
@@ -98,33 +92,38 @@ class Variable:
             )
         return values
 
+    def _hold(self, values: np.ndarray) -> None:
+        """Keep values: float32 ones in the core, without a second copy here."""
+        global _filled_bytes
+        if self._held is None:
+            _filled_bytes += self.nbytes
+        if self.dtype != "float32":
+            self._held = values.copy()
+            return
+        from tlfast import _core
+
+        held = _core.Variable(self.shape) if self._held is None else self._held
+        held.assign(np.asarray(values, order="C"))
+        self._held = held
+
+    def _read(self) -> Any:
+        with _lock:
+            if self._held is None:
+                self._hold(self._initial())
+            return self._held
+
     @property
     def core(self) -> Any:
         """The `_core.Variable` that computations read and write."""
-        with _lock:
-            if self._core is None:
-                if self.dtype != "float32":
-                    raise TypeError(f"{self.path} is of type {self.dtype} and takes no part in "
-                                    "computations; only float32 variables do")
-                from tlfast import _core
-
-                self._count_memory()
-                core = _core.Variable(self.shape)
-                core.assign(self._initial() if self._values is None else self._values)
-                self._core = core
-                self._values = None
-            return self._core
+        if self.dtype != "float32":
+            raise TypeError(f"{self.path} is of type {self.dtype} and takes no part in "
+                            "computations; only float32 variables do")
+        return self._read()
 
     def numpy(self) -> np.ndarray:
         """Return a copy of the values."""
-        with _lock:
-            if self._core is not None:
-                return self._core.numpy()
-            if self._values is None:
-                values = self._initial()
-                self._count_memory()
-                self._values = values
-            return self._values.copy()
+        held = self._read()
+        return held.numpy() if self.dtype == "float32" else held.copy()
 
     def assign(self, value: Any) -> "Variable":
         """Replace the values.
@@ -146,11 +145,7 @@ class Variable:
                 f"{self.path} has shape {self.shape}; cannot assign an array of shape {array.shape}"
             )
         with _lock:
-            if self._core is not None:
-                self._core.assign(np.ascontiguousarray(array))
-            else:
-                self._count_memory()
-                self._values = np.array(array, order="C")
+            self._hold(array)
         return self
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
