@@ -132,6 +132,9 @@ def test_elements_answer_numpy():
     assert [int(label.numpy()) for label in labels] == [0, 1, 2, 3]
     assert isinstance(images[0], BatchArray) and images.shape == (4, 2)
     assert (labels == np.arange(4)).all()
+    assert set(labels) == {0, 1, 2, 3} and {2: "c"}[labels[2]] == "c"
+    with pytest.raises(TypeError, match="not hashable"):
+        hash(images)
     plain, _ = next(dataset.as_numpy_iterator())
     assert type(plain) is np.ndarray
 
@@ -311,3 +314,12 @@ def test_generators_run_once_and_say_when_they_run_out():
         assert sum(1 for _ in source.batches(1, True)) == 2
     with pytest.raises(ValueError, match="got 4 parts"):
         next(adapt(iter([(1, 2, 3, 4)])).batches(0, True))
+
+
+def test_layers_called_in_a_map_or_by_hand_give_arrays_that_answer_numpy():
+    from tlfast.layers import Rescaling
+
+    scale = Rescaling(0.5)
+    dataset = Dataset.from_tensor_slices(np.arange(4.0)[:, None]).batch(2).map(scale)
+    assert listed(dataset) == [[[0.0], [0.5]], [[1.0], [1.5]]]
+    assert scale(np.ones((1, 2)))[0].numpy().tolist() == [0.5, 0.5]

@@ -24,6 +24,12 @@ class BatchArray(np.ndarray):
         # Indexing a number out of an array gives a NumPy scalar, which has no `.numpy()`.
         return item if isinstance(item, np.ndarray) else np.asarray(item).view(BatchArray)
 
+    def __hash__(self) -> int:
+        """That of the number, for single numbers: labels serve as keys and go into sets."""
+        if self.ndim:
+            raise TypeError(f"an array of shape {self.shape} is not hashable; single numbers are")
+        return hash(self.item())
+
 
 def batch_array(value: Any) -> BatchArray:
     """`value` as a BatchArray; an array is shared, not copied."""

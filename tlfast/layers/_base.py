@@ -474,7 +474,9 @@ class Layer(Operation):
         inputs = args[0] if args else kwargs.pop("inputs")
         leaves = flatten(inputs)
         if not any(isinstance(x, KerasTensor) for x in leaves):
-            return self._call_eagerly(inputs, training)
+            from tlfast.data.batch import batch_array  # on first use: it brings in the datasets
+
+            return map_structure(batch_array, self._call_eagerly(inputs, training))
         self._check_leaves(leaves)
         self._check_input(leaves)
         if not self.built:
