@@ -91,6 +91,23 @@ def test_flags_are_read_at_every_fit():
     assert np.array_equal(head.get_weights()[0], frozen)
 
 
+def test_cache_features_changes_no_number():
+    x, y = cases.data()
+    found = []
+    for cache in (False, "auto", True):
+        model = compiled(hidden=5)
+        model.get_layer("hidden").trainable = False
+        history = model.fit(
+            x, y, epochs=3, verbose=0, shuffle=False, batch_size=7, cache_features=cache
+        )
+        model.fit(x, y, verbose=0, shuffle=False)
+        assert model._engine.cache_features == cache
+        found.append([history.history, weights_of(model)])
+    for history, weights in found[1:]:
+        assert history == found[0][0]
+        assert all(np.array_equal(a, b) for a, b in zip(weights, found[0][1], strict=True))
+
+
 def test_compile_again_forgets_the_metrics():
     x, y = cases.data()
     model = compiled()
@@ -378,6 +395,7 @@ def test_skipped_images_are_listed_at_the_end():
         ({"on_bad_image": "skip"}, TypeError, "image_dataset_from_directory"),
         ({"epochs": 1.5}, ValueError, "whole number"),
         ({"verbose": 3}, ValueError, "verbose"),
+        ({"cache_features": "yes"}, ValueError, "cache_features"),
         ({"verbose": "loud"}, ValueError, "verbose"),
         ({"validation_split": 1.0}, ValueError, "validation_split"),
         ({"validation_split": 0.999}, ValueError, "not sufficient to split"),

@@ -42,6 +42,8 @@ _NAMES = {
     "Optimizer": "optimizers",
     "InputRangeWarning": "_warnings",
     "DataWarning": "_warnings",
+    "LossWarning": "_warnings",
+    "TlfastWarning": "_warnings",
 }
 
 __all__ = ["__version__", "keras", "num_threads", "set_num_threads", *_MODULES, *_NAMES]

@@ -184,6 +184,7 @@ class Trainer(BatchCalls):
         validation_steps: int | None = None,
         validation_batch_size: int | None = None,
         validation_freq: int | Sequence[int] = 1,
+        cache_features: bool | str | None = None,
         **kwargs: Any,
     ) -> History:
         """Train for `epochs` and return a `History`.
@@ -208,6 +209,9 @@ class Trainer(BatchCalls):
             validation_steps: batches per validation.
             validation_batch_size: `batch_size` of the validation.
             validation_freq: validate every n-th epoch, or after the listed epochs (from 1).
+            cache_features: what the frozen layers make of each image is computed once and reused
+                by later epochs and by the validation: "auto" where it pays, True, or False; the
+                numbers are the same. None: as in the last `fit`, "auto" at first. Not in Keras.
 
         Returns:
             The history: `.history` has a list per logged value, `.epoch` the epoch numbers.
@@ -219,6 +223,12 @@ class Trainer(BatchCalls):
         self._refuse_unknown("fit", kwargs, Trainer.fit)
         self._check_ready("fit")
         self._check_epochs(epochs, initial_epoch, validation_freq)
+        if not (cache_features is None or isinstance(cache_features, bool)) and (
+            cache_features != "auto"
+        ):
+            raise ValueError(
+                f'`cache_features` must be "auto", True, False or None, got {cache_features!r}.'
+            )
         if class_weight is not None:
             _targets.check_class_weight(class_weight, len(self._output_names_or_default()))
             if sample_weight is not None:
@@ -239,12 +249,14 @@ class Trainer(BatchCalls):
             size = validation_batch_size or batch_size
             validation = self._source(unpacked(validation_data), size, "evaluate", validation_steps)
         self._prepare(source)
-        self._engine.begin_fit(keep_features=True)
         train = Steps(self._engine, source, True)
         test = validation and Steps(self._engine, validation, False)
         callbacks = self._callback_list(callbacks, verbose, epochs, train.num_batches, fit=True)
         self._check_monitors(callbacks, validation is not None)
         self.stop_training = False
+        if cache_features is not None:
+            self._engine.cache_features = cache_features
+        self._engine.begin_fit(keep_features=True)
         try:
             epoch_numbers = range(initial_epoch, epochs)
             self._fit_epochs(train, test, callbacks, epoch_numbers, validation_freq)
