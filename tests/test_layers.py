@@ -1,5 +1,9 @@
 """Layers one by one: shapes, start values, refusals, and what they ask of the core."""
 
+import os
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy_graph import run
@@ -232,6 +236,8 @@ def test_activation_layers():
     assert call(layers.LeakyReLU(0.25), x)[0].tolist() == [[-0.5, 1, 9]]
     np.testing.assert_allclose(call(layers.ELU(2.0), x)[0], [[2 * np.expm1(-2), 1, 9]])
     np.testing.assert_allclose(call(layers.Softmax(), x)[0].sum(), 1)
+    with pytest.warns(UserWarning, match="Use `negative_slope`"):
+        assert layers.LeakyReLU(alpha=0.1).negative_slope == 0.1
     with pytest.raises(NotImplementedError, match="max_value=None or 6"):
         layers.ReLU(max_value=5)
     with pytest.raises(NotImplementedError, match="last axis"):
@@ -239,61 +245,77 @@ def test_activation_layers():
 
 
 REFUSED = [
-    (lambda: layers.Dense(unit=3), ValueError, "Did you mean 'units'"),
-    (lambda: layers.Dense(3, activaton="relu"), ValueError, "Did you mean 'activation'"),
-    (lambda: layers.Dense(0), ValueError, "positive integer"),
-    (lambda: layers.Dense("3"), ValueError, "positive integer"),
-    (lambda: layers.Dense(3, activation="rleu"), ValueError, "Did you mean 'relu'"),
-    (lambda: layers.Dense(3, activation=lambda x: x), NotImplementedError, "one's own"),
-    (lambda: layers.Dense(3, kernel_initializer="glorott_uniform"), ValueError,
+    ("layers.Dense(unit=3)", ValueError, "Did you mean 'units'"),
+    ('layers.Dense(3, activaton="relu")', ValueError, "Did you mean 'activation'"),
+    ("layers.Dense(0)", ValueError, "positive integer"),
+    ('layers.Dense("3")', ValueError, "positive integer"),
+    ('layers.Dense(3, activation="rleu")', ValueError, "Did you mean 'relu'"),
+    ("layers.Dense(3, activation=lambda x: x)", NotImplementedError, "one's own"),
+    ('layers.Dense(3, kernel_initializer="glorott_uniform")', ValueError,
      "Did you mean 'glorot_uniform'"),
-    (lambda: layers.Dense(3, kernel_regularizer="l1_l"), ValueError, "Did you mean 'l1_l2'"),
-    (lambda: layers.Dense(3, kernel_constraint="max_norm"), NotImplementedError,
-     "kernel_constraint"),
-    (lambda: layers.Dense(3, dtype="float16"), NotImplementedError, "float32"),
-    (lambda: layers.Dense(3, activity_regularizer="l2"), NotImplementedError, "kernel_regularizer"),
-    (lambda: layers.Dense(3, name="a/b"), ValueError, "cannot contain"),
-    (lambda: layers.Dense(3, trainable="yes"), ValueError, "boolean"),
-    (lambda: layers.Conv2D(3, 3, padding="sane"), ValueError, "Did you mean 'same'"),
-    (lambda: layers.Conv2D(3, 0), ValueError, "kernel_size"),
-    (lambda: layers.Conv2D(3, (3, 3, 3)), ValueError, "kernel_size"),
-    (lambda: layers.Conv2D(3, 3, data_format="channels_first"), NotImplementedError,
-     "channels_last"),
-    (lambda: layers.Conv2D(3, 3, strides=2, dilation_rate=2), ValueError, "dilation_rate"),
-    (lambda: layers.Conv2D(3, 3, groups=2), ValueError, "evenly divisible"),
-    (lambda: layers.Conv2D(3, 3)(layers.Input((3,))), ValueError, "expected ndim=4, found ndim=2"),
-    (lambda: layers.Conv2D(3, 3)(layers.Input((5, 5, None))), ValueError, "channel dimension"),
-    (lambda: layers.Conv2D(3, 9)(layers.Input((4, 4, 3))), ValueError, "zero or negative"),
-    (lambda: layers.Dense(3)(layers.Input((None,))), ValueError, "fully-defined"),
-    (lambda: layers.Dense(3)(layers.Dense(3)), ValueError, "Call the layer"),
-    (lambda: layers.Dense(3)(layers.Input((3,)), trainig=True), TypeError, "'training'"),
-    (lambda: layers.BatchNormalization(axis=1)(layers.Input((4, 4, 3))), NotImplementedError,
+    ('layers.Dense(3, kernel_regularizer="l1_l")', ValueError, "Did you mean 'l1_l2'"),
+    ('layers.Dense(3, kernel_constraint="max_norm")', NotImplementedError, "kernel_constraint"),
+    ('layers.Dense(3, dtype="float16")', NotImplementedError, "float32"),
+    ('layers.Dense(3, activity_regularizer="l2")', NotImplementedError, "kernel_regularizer"),
+    ('layers.Dense(3, name="a/b")', ValueError, "cannot contain"),
+    ('layers.Dense(3, trainable="yes")', ValueError, "boolean"),
+    ('layers.Conv2D(3, 3, padding="sane")', ValueError, "Did you mean 'same'"),
+    ("layers.Conv2D(3, 0)", ValueError, "kernel_size"),
+    ("layers.Conv2D(3, (3, 3, 3))", ValueError, "kernel_size"),
+    ('layers.Conv2D(3, 3, data_format="channels_first")', NotImplementedError, "channels_last"),
+    ("layers.Conv2D(3, 3, strides=2, dilation_rate=2)", ValueError, "dilation_rate"),
+    ("layers.Conv2D(3, 3, groups=2)", ValueError, "evenly divisible"),
+    ("layers.Conv2D(3, 3)(layers.Input((3,)))", ValueError, "expected ndim=4, found ndim=2"),
+    ("layers.Conv2D(3, 3)(layers.Input((5, 5, None)))", ValueError, "channel dimension"),
+    ("layers.Conv2D(3, 9)(layers.Input((4, 4, 3)))", ValueError, "zero or negative"),
+    ("layers.Dense(3)(layers.Input((None,)))", ValueError, "fully-defined"),
+    ("layers.Dense(3)(layers.Dense(3))", ValueError, "Call the layer"),
+    ("layers.Dense(3)(layers.Input((3,)), trainig=True)", TypeError, "'training'"),
+    ("layers.BatchNormalization(axis=1)(layers.Input((4, 4, 3)))", NotImplementedError,
      "last axis"),
-    (lambda: layers.BatchNormalization(renorm=True), NotImplementedError, "renorm"),
-    (lambda: layers.Cropping2D(3)(layers.Input((5, 9, 1))), ValueError, "leaves nothing"),
-    (lambda: layers.Reshape((5, 5))(layers.Input((24,))), ValueError, "total size"),
-    (lambda: layers.Reshape((-1, -1)), ValueError, "at most -1"),
-    (lambda: layers.Lambda(lambda x: x), NotImplementedError, "Rescaling"),
-    (lambda: layers.Input(224), ValueError, "tuple of sizes"),
-    (lambda: layers.Input(), ValueError, "must pass a `shape`"),
-    (lambda: layers.Input((3,), sparse=True), NotImplementedError, "sparse"),
-    (lambda: layers.Input((3,), dtype="float64"), NotImplementedError, "float32"),
-    (lambda: layers.Input(("a",)), ValueError, "integers"),
-    (lambda: layers.Conv2d, AttributeError, "Did you mean 'Conv2D'"),
-    (lambda: layers.LSTM, AttributeError, "image classifiers"),
-    (lambda: backend.set_image_data_format("channels_first"), NotImplementedError, "channels_last"),
-    (lambda: initializers.get(3), ValueError, "Could not interpret"),
-    (lambda: initializers.HeNormal(seed="x"), ValueError, "integer or None"),
-    (lambda: initializers.VarianceScaling(mode="fan_on"), ValueError, "Did you mean 'fan_in'"),
-    (lambda: regularizers.L2(-1), ValueError, ">= 0"),
-    (lambda: regularizers.get(lambda w: 0), NotImplementedError, "L1, L2 and L1L2"),
+    ("layers.BatchNormalization(renorm=True)", NotImplementedError, "renorm"),
+    ("layers.Cropping2D(3)(layers.Input((5, 9, 1)))", ValueError, "leaves nothing"),
+    ("layers.Reshape((5, 5))(layers.Input((24,)))", ValueError, "total size"),
+    ("layers.Reshape((-1, -1))", ValueError, "at most -1"),
+    ("layers.Lambda(lambda x: x)", NotImplementedError, "Rescaling"),
+    ("layers.Input(224)", ValueError, "tuple of sizes"),
+    ("layers.Input()", ValueError, "must pass a `shape`"),
+    ("layers.Input((3,), sparse=True)", NotImplementedError, "sparse"),
+    ('layers.Input((3,), dtype="float64")', NotImplementedError, "float32"),
+    ('layers.Input(("a",))', ValueError, "integers"),
+    ('setattr(layers.Dense(3), "training", False)', AttributeError, "Did you mean 'trainable'"),
+    ('setattr(layers.Dense(3), "unitz", 4)', AttributeError, "Did you mean 'units'"),
+    ("layers.Conv2d", AttributeError, "Did you mean 'Conv2D'"),
+    ("layers.LSTM", AttributeError, "image classifiers"),
+    ('backend.set_image_data_format("channels_first")', NotImplementedError, "channels_last"),
+    ("initializers.get(3)", ValueError, "Could not interpret"),
+    ('initializers.HeNormal(seed="x")', ValueError, "integer or None"),
+    ('initializers.VarianceScaling(mode="fan_on")', ValueError, "Did you mean 'fan_in'"),
+    ("regularizers.L2(-1)", ValueError, ">= 0"),
+    ("regularizers.get(lambda w: 0)", NotImplementedError, "L1, L2 and L1L2"),
 ]
 
 
-@pytest.mark.parametrize("wrong, error, text", REFUSED)
-def test_refusals(wrong, error, text):
+@pytest.mark.parametrize("code, error, text", REFUSED)
+def test_refusals(code, error, text):
     with pytest.raises(error, match=text):
-        wrong()
+        eval(code)
+
+
+def test_error_texts():
+    """The whole texts, for reading and reviewing; TLFAST_WRITE_ERRORS=1 writes the file anew."""
+    lines = []
+    for code, error, _ in REFUSED:
+        backend.clear_session(free_memory=False)
+        with pytest.raises(error) as caught:
+            eval(code)
+        text = re.sub(r" at 0x[0-9a-f]+", "", str(caught.value))
+        lines.append(f">>> {code}\n{type(caught.value).__name__}: {text}\n")
+    path = Path(__file__).parent / "errors" / "layers.txt"
+    if os.environ.get("TLFAST_WRITE_ERRORS"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("\n".join(lines), "utf-8")
+    assert "\n".join(lines) == path.read_text("utf-8")
 
 
 def test_a_built_layer_checks_its_input():

@@ -1,5 +1,6 @@
 """Activations as layers."""
 
+import warnings
 from typing import Any
 
 from tlfast import activations
@@ -103,13 +104,20 @@ class LeakyReLU(Layer):
 
     Args:
         negative_slope: factor for negative values.
+        alpha: the name of `negative_slope` in Keras 2; warns.
         **kwargs: name, trainable, dtype, input_shape; see `Layer`.
     """
 
     _records_build = False
 
-    def __init__(self, negative_slope: float = 0.3, **kwargs: Any) -> None:
+    def __init__(
+        self, negative_slope: float = 0.3, *, alpha: float | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
+        if alpha is not None:
+            warnings.warn("Argument `alpha` is deprecated. Use `negative_slope` instead.",
+                          stacklevel=2)
+            negative_slope = alpha
         self.negative_slope = _number(self, "negative_slope", negative_slope)
 
     def lower(self, g: Any, inputs: list[int], training: bool) -> int:
