@@ -18,6 +18,7 @@ _MAX_EXPANSION = 100
 _SMALL = 1 << 20
 _LIMITS = {CONFIG: 64 << 20, METADATA: 16 << 20, WEIGHTS: 8 << 30}
 _MAX_MEMBERS = 1000
+_PIECE = 16 << 20
 # What zipfile raises for damaged archives.
 _ZIP_ERRORS = (
     zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, NotImplementedError,
@@ -41,7 +42,9 @@ def write_archive(
         archive.writestr(METADATA, json.dumps({**metadata, "date_saved": now}))
         archive.writestr(CONFIG, json.dumps(config))
         with archive.open(WEIGHTS, "w", force_zip64=len(weights) > 1 << 31) as member:
-            member.write(weights)
+            # In pieces, so that Ctrl-C is heard between them.
+            for start in range(0, len(weights), _PIECE):
+                member.write(memoryview(weights)[start : start + _PIECE])
 
 
 def read_archive(source: Source) -> dict[str, bytes]:

@@ -1,6 +1,7 @@
 """The metadata of an HDF5 file: blocks under limits, object headers, attributes, link tables."""
 
 import math
+import struct
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,6 +27,11 @@ MAX_BLOCK = 4 << 20
 MAX_TEXT = 64 << 20
 MAX_SECONDS = 60.0
 MAX_GROUP = 65_536
+
+_MESSAGE = struct.Struct("<HHB3x")  # kind, size, flags
+_SYMBOL = struct.Struct("<QQI20x")  # name in the heap, object header, cache type
+_ATTRIBUTE = struct.Struct("<BHHH")  # flags, sizes of name, datatype, dataspace
+_STRING = struct.Struct("<IQI")  # length, heap, object in the heap
 
 
 class Blocks:
@@ -174,8 +180,7 @@ class Header:
             cur = self.file.cursor(place, size, "object header block")
             while cur.left() >= 8 and count:
                 self.file.spend()
-                kind, length, flags = cur.uint(2), cur.uint(2), cur.uint(1)
-                cur.take(3)
+                kind, length, flags = cur.unpack(_MESSAGE)
                 body = cur.take(length)
                 count -= 1
                 self._keep(kind, flags, body, blocks)
@@ -239,7 +244,7 @@ class Attributes:
             version = cur.uint(1)
             if version not in (1, 2, 3):
                 raise FormatError(f"{cur.where}: attribute version {version} is not known")
-            flags, name_size, type_size, space_size = (cur.uint(n) for n in (1, 2, 2, 2))
+            flags, name_size, type_size, space_size = cur.unpack(_ATTRIBUTE)
             if version == 3:
                 cur.take(1)
             name = cur.take(name_size).split(b"\0")[0].decode("utf-8", "replace")
@@ -304,7 +309,7 @@ class Attributes:
         else:
             if kind.size != 16:
                 raise FormatError(f"{cur.where}: string references of {kind.size} bytes")
-            length, address, index = cur.uint(4), cur.uint(8), cur.uint(4)
+            length, address, index = cur.unpack(_STRING)
             raw = b""
             if length:
                 file = self._header.file
@@ -374,8 +379,7 @@ def _read_symbol_node(file: Blocks, place: int, names: bytes, links: dict[str, i
     cur = file.cursor(place + 8, count * 40, "symbol table node")
     for _ in range(count):
         file.spend()
-        name_at, address, cache = cur.uint(8), cur.uint(8), cur.uint(4)
-        cur.take(20)
+        name_at, address, cache = cur.unpack(_SYMBOL)
         end = names.find(b"\0", name_at)
         if name_at >= len(names) or end < 0:
             raise FormatError(f"{cur.where}: a name outside of its heap")

@@ -37,13 +37,9 @@ def load_pretrained(
     """
     if weights is None:
         return
-    digest = None
     if weights == "imagenet":
         file = weight_file(application, include_top, alpha, size)
         path = locate(file, progress=progress)
-        # TLFAST_WEIGHTS_DIR is trusted; the other places were checked by `locate`.
-        if not os.environ.get("TLFAST_WEIGHTS_DIR"):
-            digest = file.hash
     else:
         path = os.fspath(weights)
         if not os.path.exists(path):
@@ -55,7 +51,7 @@ def load_pretrained(
         from tlfast.weights.lite import load_lite
         from tlfast.weights.torch_file import read_torch_file
 
-        load_lite(model, read_torch_file(path, digest), path)
+        load_lite(model, read_torch_file(path), path)
         return
     from tlfast.saving import load_weights
 
