@@ -204,6 +204,25 @@ def test_record(tmp_path, ending):
     assert saving.get_record(sequential_model()) == {}
 
 
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_record_of_a_training(tmp_path, image_tree, ending):
+    """Class names and the logs of `fit` come back with the file."""
+    from tlfast.utils import image_dataset_from_directory
+
+    data = image_dataset_from_directory(
+        image_tree(("cat", "dog")), image_size=(8, 8), batch_size=4, verbose=False, seed=1
+    )
+    model = Sequential(
+        [layers.Input((8, 8, 3)), layers.Flatten(), layers.Dense(2, activation="softmax")]
+    )
+    model.compile("sgd", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    history = model.fit(data, epochs=2, verbose=0).history
+    model.save(tmp_path / f"m{ending}")
+    record = saving.get_record(saving.load_model(tmp_path / f"m{ending}"))
+    assert record == {"class_names": ["cat", "dog"], "history": history}
+    assert set(history) == {"loss", "accuracy"}
+
+
 def test_lazy_weights_stay_lazy(tmp_path):
     """A 100 GB layer in a small file is refused by its shape, before anything is allocated."""
     path = tmp_path / "m.keras"

@@ -13,6 +13,7 @@ from tlfast._rows import split_rows, unpacked
 from tlfast._steps import Steps
 from tlfast.callbacks._base import CallbackList, History, plain_logs
 from tlfast.callbacks._monitor import MonitorCallback
+from tlfast.saving.record import update_record
 
 
 class Trainer(BatchCalls):
@@ -249,6 +250,8 @@ class Trainer(BatchCalls):
             size = validation_batch_size or batch_size
             validation = self._source(unpacked(validation_data), size, "evaluate", validation_steps)
         self._prepare(source)
+        if source.class_names is not None:
+            update_record(self, class_names=[str(name) for name in source.class_names])
         train = Steps(self._engine, source, True)
         test = validation and Steps(self._engine, validation, False)
         callbacks = self._callback_list(callbacks, verbose, epochs, train.num_batches, fit=True)

@@ -11,7 +11,7 @@ from tlfast.saving.atomic import replacing
 from tlfast.saving.config_json import parse_json, refuse_code
 from tlfast.saving.errors import FormatError
 from tlfast.saving.hdf5_read import SIGNATURE, Dataset, File
-from tlfast.saving.record import KEY, dump_record, get_record, restore_record
+from tlfast.saving.record import KEY, dump_record, restore_record
 from tlfast.saving.source import Source, open_source
 
 _HDF5_ENDINGS = (".h5", ".hdf5")
@@ -115,8 +115,7 @@ def save_weights(model: Any, filepath: Path, overwrite: bool = True) -> None:
             weights_h5.write_weights(root, model, optimizer)
         else:
             legacy_h5.write_weights(root, model)
-        if get_record(model):
-            root.attrs[KEY] = dump_record(model)
+        _write_record(root, model)
 
     content = _hdf5(write)
     with replacing(path) as file:
@@ -125,8 +124,13 @@ def save_weights(model: Any, filepath: Path, overwrite: bool = True) -> None:
 
 def _write_legacy(root: Any, model: Any, config: dict[str, Any], optimizer: bool) -> None:
     legacy_h5.write_model(root, model, config, optimizer)
-    if get_record(model):
-        root.attrs[KEY] = dump_record(model)
+    _write_record(root, model)
+
+
+def _write_record(root: Any, model: Any) -> None:
+    text = dump_record(model)
+    if text != "{}":
+        root.attrs[KEY] = text
 
 
 def _hdf5(write: Callable[[Any], None]) -> bytes:

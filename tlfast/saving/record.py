@@ -1,4 +1,4 @@
-"""What a model file tells beside the network: class names, input size, how it was trained.
+"""What a model file tells beside the network: class names, how the training went.
 
 Keras ignores it: it lies under the key "tlfast" of metadata.json in `.keras` files, and in the
 attribute "tlfast" of the root in HDF5 files.
@@ -21,8 +21,8 @@ def get_record(model: Any) -> dict[str, Any]:
         model: any model.
 
     Returns:
-        A dict of plain values; usual keys are "class_names" (list of text), "image_size"
-        ([height, width]) and "history" (dict of lists).
+        A dict of plain values. `fit` sets "class_names" (list of text) where the data have
+        some; saving adds "history" (dict of lists), the logs of the last `fit`.
     """
     record = getattr(model, "_file_record", None)
     if record is None:
@@ -49,8 +49,12 @@ def update_record(model: Any, **values: Any) -> None:
 
 
 def dump_record(model: Any) -> str:
-    """Return the record as JSON, for an attribute of an HDF5 file."""
-    return _dump(get_record(model))
+    """Return the record as JSON, with the logs of the last `fit` under "history"."""
+    record = dict(get_record(model))
+    logs = getattr(getattr(model, "history", None), "history", None)
+    if logs:
+        record["history"] = {key: [float(value) for value in row] for key, row in logs.items()}
+    return _dump(record)
 
 
 def restore_record(model: Any, found: object, where: str) -> None:
