@@ -51,7 +51,7 @@ def batch_norm(x, gamma, beta, mean, variance, *, epsilon, momentum, training):
     return y if beta is None else y + beta
 
 
-def activation(x, *, kind, alpha=0.0):
+def activation(x, *, kind, alpha=None):
     sigmoid = 1 / (1 + np.exp(-x))
     if kind == "softmax":
         e = np.exp(x - x.max(axis=-1, keepdims=True))
@@ -69,7 +69,6 @@ def activation(x, *, kind, alpha=0.0):
         "hard_swish": lambda: x * np.clip(x + 3, 0, 6) / 6,
         "exponential": lambda: np.exp(x),
         "softplus": lambda: np.logaddexp(x, 0),
-        "softsign": lambda: x / (1 + np.abs(x)),
     }[kind]()
 
 

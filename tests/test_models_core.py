@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from keras_cases import CASES, digest, set_numbers
+from numpy_graph import run
 
-from tlfast import _engine, backend, layers, models
+from tlfast import _engine, activations, backend, layers, models
 
 KERAS = json.loads(Path(__file__).with_name("keras_cases.json").read_text("utf-8"))
 TLFAST = types.SimpleNamespace(layers=layers, models=models, backend=backend)
@@ -143,3 +144,42 @@ def test_notebooks_show_the_summary():
     html = CASES["plain"](TLFAST)._repr_html_()
     assert html.startswith("<pre>") and "conv2d (Conv2D)" in html
     assert "&quot;plain&quot;" in html
+
+
+@pytest.mark.parametrize("name", sorted(activations._NAMES))
+def test_the_core_computes_every_activation(name):
+    x = np.linspace(-5, 5, 22, dtype="float32").reshape(2, 11)
+    expected = activations.get(name)(x)
+    np.testing.assert_allclose(layers.Activation(name)(x), expected, rtol=1e-5, atol=1e-6)
+    image = np.broadcast_to(x[:, None, None], (2, 3, 3, 11))
+    np.testing.assert_allclose(layers.Activation(name)(image)[:, 1, 1], expected, rtol=1e-5,
+                               atol=1e-6)
+    identity = layers.Dense(11, name, kernel_initializer="identity")
+    np.testing.assert_allclose(identity(x), expected, rtol=1e-5, atol=1e-6)
+
+
+COMPARED = [
+    lambda: layers.ELU(0.5), lambda: layers.LeakyReLU(0.2), lambda: layers.ReLU(6),
+    lambda: layers.ReLU(negative_slope=0.1), lambda: layers.Softmax(),
+    lambda: layers.Conv2D(8, 3, groups=2), lambda: layers.Conv2D(5, 3, dilation_rate=2),
+    lambda: layers.Conv2D(5, (3, 2), strides=(2, 3), padding="same", activation="swish"),
+    lambda: layers.DepthwiseConv2D(3, depth_multiplier=2, activation="relu6"),
+    lambda: layers.DepthwiseConv2D(5, strides=2, padding="same"),
+    lambda: layers.SeparableConv2D(5, 3, dilation_rate=2, padding="same"),
+    lambda: layers.MaxPooling2D(3, 2, "same"), lambda: layers.AveragePooling2D(3, 2, "same"),
+    lambda: layers.GlobalMaxPooling2D(keepdims=True), lambda: layers.GlobalAveragePooling2D(),
+    lambda: layers.Cropping2D(((1, 0), (2, 1))), lambda: layers.ZeroPadding2D(((0, 1), (2, 3))),
+    lambda: layers.Flatten(), lambda: layers.Reshape((3, -1)), lambda: layers.Dense(4, "gelu"),
+    lambda: layers.Rescaling([1.0, 2, 3, 4, 5, 6], 0.5), lambda: layers.BatchNormalization(),
+]
+
+
+@pytest.mark.parametrize("make", COMPARED)
+def test_the_core_equals_numpy(make):
+    x = np.random.default_rng(2).normal(size=(3, 9, 7, 6)).astype("float32")
+    layer = make()
+    computed = layer(x)
+    expected, _ = run(layer, x)
+    assert computed.shape == expected.shape
+    np.testing.assert_allclose(computed, expected, rtol=1e-4, atol=1e-5)
+    assert layer.compute_output_shape((None, 9, 7, 6)) == (None, *computed.shape[1:])

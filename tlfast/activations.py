@@ -16,7 +16,7 @@ def _float(x: Any) -> Array:
     return np.asarray(x, np.float32)
 
 
-def _kernel(kind: str, alpha: float = 0.0) -> Callable:
+def _kernel(kind: str, alpha: float | None = None) -> Callable:
     """Mark a function as computed by the core's activation `kind`."""
 
     def mark(function: Callable) -> Callable:
@@ -123,17 +123,11 @@ def softplus(x: Array) -> Array:
     return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
 
 
-@_kernel("softsign")
-def softsign(x: Array) -> Array:
-    """Return x / (1 + |x|)."""
-    return x / (1 + np.abs(x))
-
-
 swish, hard_swish = silu, hard_silu
 _FUNCTIONS = {
     f.__name__: f
     for f in (linear, relu, relu6, leaky_relu, elu, sigmoid, softmax, tanh, silu, gelu,
-              hard_sigmoid, hard_silu, exponential, softplus, softsign)
+              hard_sigmoid, hard_silu, exponential, softplus)
 }
 _NAMES = {**_FUNCTIONS, "swish": silu, "hard_swish": hard_silu}
 

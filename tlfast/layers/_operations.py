@@ -195,7 +195,11 @@ class _Activation(Operation):
 
 def emit_activation(g: Any, name: str, function: Any, x: int) -> int:
     """Write an activation function; the linear one writes nothing."""
-    kind, alpha = function.core_spec
+    return emit_kind(g, name, x, *function.core_spec)
+
+
+def emit_kind(g: Any, name: str, x: int, kind: str, alpha: float | None = None) -> int:
+    """Write an activation of the core; alpha is None for kinds with fixed constants."""
     if kind == "linear":
         return x
     return g.add("activation", [x], [], name, kind=kind, alpha=alpha)
@@ -204,7 +208,7 @@ def emit_activation(g: Any, name: str, function: Any, x: int) -> int:
 # Activation functions whose operation in keras.ops needs no further arguments.
 _ACTIVATIONS = {
     "relu": "Relu", "relu6": "Relu6", "sigmoid": "Sigmoid", "softmax": "Softmax", "silu": "Silu",
-    "softplus": "Softplus", "softsign": "Softsign", "tanh": "Tanh", "hard_sigmoid": "HardSigmoid",
+    "softplus": "Softplus", "tanh": "Tanh", "hard_sigmoid": "HardSigmoid",
     "hard_silu": "HardSilu", "elu": "Elu", "leaky_relu": "LeakyRelu", "gelu": "Gelu",
     "exponential": "Exp",
 }

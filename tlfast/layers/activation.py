@@ -5,7 +5,7 @@ from typing import Any
 
 from tlfast import activations
 from tlfast.layers._base import Layer
-from tlfast.layers._operations import emit_activation
+from tlfast.layers._operations import emit_activation, emit_kind
 
 
 class Activation(Layer):
@@ -87,8 +87,8 @@ class ReLU(Layer):
         if self.negative_slope:
             kind, alpha = "leaky_relu", self.negative_slope
         else:
-            kind, alpha = ("relu" if self.max_value is None else "relu6"), 0.0
-        return g.add("activation", inputs, [], self.name, kind=kind, alpha=alpha)
+            kind, alpha = ("relu" if self.max_value is None else "relu6"), None
+        return emit_kind(g, self.name, inputs[0], kind, alpha)
 
     def get_config(self) -> dict:
         return {
@@ -121,8 +121,7 @@ class LeakyReLU(Layer):
         self.negative_slope = _number(self, "negative_slope", negative_slope)
 
     def lower(self, g: Any, inputs: list[int], training: bool) -> int:
-        return g.add("activation", inputs, [], self.name, kind="leaky_relu",
-                     alpha=self.negative_slope)
+        return emit_kind(g, self.name, inputs[0], "leaky_relu", self.negative_slope)
 
     def get_config(self) -> dict:
         return {**super().get_config(), "negative_slope": self.negative_slope}
@@ -150,7 +149,7 @@ class ELU(Layer):
         self.alpha = _number(self, "alpha", alpha)
 
     def lower(self, g: Any, inputs: list[int], training: bool) -> int:
-        return g.add("activation", inputs, [], self.name, kind="elu", alpha=self.alpha)
+        return emit_kind(g, self.name, inputs[0], "elu", self.alpha)
 
     def get_config(self) -> dict:
         return {**super().get_config(), "alpha": self.alpha}
@@ -177,7 +176,7 @@ class Softmax(Layer):
         self.axis = axis
 
     def lower(self, g: Any, inputs: list[int], training: bool) -> int:
-        return g.add("activation", inputs, [], self.name, kind="softmax", alpha=0.0)
+        return emit_kind(g, self.name, inputs[0], "softmax")
 
     def get_config(self) -> dict:
         return {**super().get_config(), "axis": self.axis}
