@@ -108,7 +108,9 @@ def build_model(n_classes: int) -> Any:
     base.trainable = False
     inputs = keras.Input(shape=(*SIZE, 3))
     x = keras.applications.efficientnet_lite.preprocess_input(inputs)
-    x = base(x)
+    # training=False: the random paths of a network that learns nothing would only add noise, and
+    # without them the features can be computed once.
+    x = base(x, training=False)
     outputs = keras.layers.Dense(n_classes, activation="softmax")(x)
     model = keras.Model(inputs, outputs, name="demo")
     model.compile(
