@@ -317,7 +317,7 @@ class Engine:
             features, self._targets(batch), self._weights(batch), rate, iteration, iteration
         )
         self._optimizer.iterations = iteration + 1
-        return self._total(losses) + penalty, outputs
+        return self._total(losses, batch.size) + penalty, outputs
 
     def test_batch(self, batch: Batch) -> tuple[float, list[np.ndarray]]:
         """Loss and outputs of a batch, nothing changed.
@@ -328,7 +328,7 @@ class Engine:
         features = self._features_of(batch, training=False)
         plan, _ = self._head(batch, training=False, losses=True)
         losses, outputs = plan.evaluate(features, self._targets(batch), self._weights(batch))
-        return self._total(losses) + self._penalty(), outputs
+        return self._total(losses, batch.size) + self._penalty(), outputs
 
     # ---- the part behind the cut -----------------------------------------------------------
 
@@ -398,8 +398,8 @@ class Engine:
             if loss is not None
         ]
 
-    def _total(self, losses: list[float]) -> float:
-        weights = [w for w, loss in zip(self._loss_weights, self._losses, strict=True) if loss]
+    def _total(self, losses: list[float], size: int) -> float:
+        weights = [spec["weight"] for spec in self._loss_specs(size)]
         return float(sum(w * value for w, value in zip(weights, losses, strict=True)))
 
     def _penalty(self) -> float:

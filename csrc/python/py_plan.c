@@ -73,9 +73,16 @@ static int read_loss(PyObject *dict, tl_loss *loss)
         return -1;
     for (int i = 0; i < TL_LOSS_COUNT; i++)
         if (strcmp(kind, tl_loss_name((tl_loss_kind)i)) == 0) {
-            *loss = (tl_loss){(tl_loss_kind)i, bool_item(dict, "from_logits"),
-                              float_item(dict, "label_smoothing", 0.f),
-                              float_item(dict, "weight", 1.f)};
+            *loss = (tl_loss){
+                .kind = (tl_loss_kind)i,
+                .from_logits = bool_item(dict, "from_logits"),
+                .label_smoothing = float_item(dict, "label_smoothing", 0.f),
+                .weight = float_item(dict, "weight", 1.f),
+                .delta = float_item(dict, "delta", 1.f),
+                .alpha = float_item(dict, "alpha", .25f),
+                .gamma = float_item(dict, "gamma", 2.f),
+                .balanced = bool_item(dict, "apply_class_balancing"),
+            };
             return PyErr_Occurred() ? -1 : 0;
         }
     PyErr_Format(PyExc_NotImplementedError, "training with the loss '%s' is not available", kind);

@@ -19,6 +19,9 @@ typedef struct tl_loss {
     bool from_logits;      /* the prediction itself holds logits */
     float label_smoothing; /* 0 for none */
     float weight;          /* of this output in the total (loss_weights) */
+    float delta;           /* huber: where it becomes linear */
+    float alpha, gamma;    /* focal losses: factor, exponent of 1 - p */
+    bool balanced;         /* binary focal loss: alpha for positives, 1 - alpha for negatives */
 } tl_loss;
 
 const char *tl_loss_name(tl_loss_kind kind);

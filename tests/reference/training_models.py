@@ -77,6 +77,57 @@ def kinds(k):
     return found
 
 
+def further_losses(k):
+    """Eight steps on a head with each of the other losses: values and gradients."""
+    x, y = data(64)
+    rated = np.abs(y - 0.1) + 0.1
+    signs = 2 * y - 1
+    los = k.losses
+    pairs = {
+        "mape": ("softmax", "mape", rated),
+        "msle": ("sigmoid", "msle", rated),
+        "huber": (None, los.Huber(delta=0.4), y),
+        "log_cosh": (None, "log_cosh", 3 * y),
+        "poisson": ("softmax", "poisson", rated),
+        "hinge": (None, "hinge", y),
+        "hinge_signs": (None, "hinge", signs * 0.5),
+        "squared_hinge": (None, "squared_hinge", y),
+        "categorical_hinge": (None, "categorical_hinge", y),
+        "kld": ("softmax", "kl_divergence", rated),
+        "cosine": (None, los.CosineSimilarity(), y),
+        "focal": ("sigmoid", "binary_focal_crossentropy", y),
+        "focal_logits": (
+            None,
+            los.BinaryFocalCrossentropy(
+                apply_class_balancing=True,
+                alpha=0.4,
+                gamma=1.5,
+                from_logits=True,
+                label_smoothing=0.1,
+            ),
+            y,
+        ),
+        "cfocal": ("softmax", los.CategoricalFocalCrossentropy(label_smoothing=0.1), y),
+        "cfocal_logits": (
+            None,
+            los.CategoricalFocalCrossentropy(alpha=0.5, gamma=3.0, from_logits=True),
+            y,
+        ),
+        "sum": ("softmax", los.CategoricalCrossentropy(reduction="sum"), y),
+    }
+    found = {}
+    for name, (activation, loss, target) in pairs.items():
+        model = head(k, activation=activation, hidden=4)
+        rate = 0.01 if name in ("mape", "sum") else 0.2
+        model.compile(k.optimizers.SGD(rate), loss)
+        losses = []
+        for at in range(0, 64, 8):
+            rows = slice(at, at + 8)
+            losses.append(model.train_on_batch(x[rows], target[rows]))
+        found[name] = plain(losses)
+    return found
+
+
 def fit_arguments(k):
     """What the arguments of fit do to History and to the weights."""
     x, y = data()
@@ -235,5 +286,14 @@ def compile_configs(k):
 
 CASES = {
     f.__name__: f
-    for f in (steps, kinds, fit_arguments, hooks, batches, two_outputs, compile_configs)
+    for f in (
+        steps,
+        kinds,
+        further_losses,
+        fit_arguments,
+        hooks,
+        batches,
+        two_outputs,
+        compile_configs,
+    )
 }
