@@ -203,3 +203,10 @@ def test_messages_go_to_the_current_stdout():
     with captured() as out:
         drive(StubModel(tlfast), callbacks.TerminateOnNaN(), EPOCHS, batches=1)
     assert out.getvalue() == ""
+
+
+def test_names_that_are_not_there():
+    with pytest.raises(AttributeError, match="Did you mean 'EarlyStopping'"):
+        callbacks.EarlyStoping  # noqa: B018
+    with pytest.raises(AttributeError, match="Keras has it, tlfast does not"):
+        callbacks.TensorBoard  # noqa: B018

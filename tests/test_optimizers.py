@@ -248,3 +248,22 @@ def test_files_of_other_keras_versions():
         "is_legacy_optimizer": False,
     }
     assert optimizers.Adam.from_config(config).current_learning_rate() == pytest.approx(1e-3)
+
+
+def test_modules_of_keras_2():
+    with pytest.warns(DeprecationWarning, match="use the classes") as seen:
+        from tlfast.optimizers import gradient_descent_v2
+    assert len(seen) == 1
+    assert gradient_descent_v2.SGD is optimizers.SGD
+    with pytest.warns(DeprecationWarning) as seen:
+        assert tlfast.keras.optimizers.legacy.Adam is optimizers.Adam
+    assert len(seen) == 1
+
+
+def test_names_that_are_not_there():
+    with pytest.raises(AttributeError, match="Keras has it, tlfast does not. Available: Adam"):
+        optimizers.Nadam  # noqa: B018
+    with pytest.raises(AttributeError, match="Did you mean 'RMSprop'"):
+        optimizers.RMSProp  # noqa: B018
+    with pytest.raises(ImportError):
+        from tlfast.optimizers import Adm  # noqa: F401

@@ -29,6 +29,26 @@ def refuse_unknown(where: str, given: Mapping[str, object], allowed: Iterable[st
     )
 
 
+def no_attribute(
+    module: str, name: str, names: Iterable[str], missing: Iterable[str] = ()
+) -> AttributeError:
+    """Return the error for a name a module does not have.
+
+    Args:
+        module: the module's name.
+        name: the name asked for.
+        names: the public names of the module.
+        missing: names Keras has there and tlfast does not.
+    """
+    names = list(names)
+    if name in set(missing):
+        text = f"Keras has it, tlfast does not. Available: {', '.join(sorted(names))}."
+        return AttributeError(f"module {module!r} has no attribute {name!r}: {text}")
+    return AttributeError(
+        f"module {module!r} has no attribute {name!r}.{did_you_mean(name, names)}"
+    )
+
+
 def look_up(name: str, table: Mapping[str, object], what: str) -> object:
     """Return `table[name]`, or raise ValueError listing close names.
 

@@ -1,5 +1,8 @@
 """Callbacks: objects with hooks that `fit`, `evaluate` and `predict` call."""
 
+from typing import Any
+
+from tlfast import _registry
 from tlfast.callbacks._base import Callback, CallbackList, History, LambdaCallback
 from tlfast.callbacks._checkpoint import ModelCheckpoint
 from tlfast.callbacks._logs import CSVLogger, ProgbarLogger, TerminateOnNaN
@@ -20,3 +23,9 @@ __all__ = [
     "ReduceLROnPlateau",
     "TerminateOnNaN",
 ]
+
+_MISSING = ("BackupAndRestore", "RemoteMonitor", "SwapEMAWeights", "TensorBoard")
+
+
+def __getattr__(name: str) -> Any:
+    raise _registry.no_attribute(__name__, name, __all__, _MISSING)
