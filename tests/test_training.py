@@ -601,3 +601,22 @@ def test_metric_objects_are_reset_between_epochs():
     model = compiled(rate=0.0, metrics=[auc])
     history = model.fit(x, y, epochs=2, verbose=0).history["auc"]
     assert history[0] == history[1]
+
+
+@pytest.mark.parametrize("ending", ["dense", "activation", "softmax layer", "nested", "second"])
+def test_where_the_softmax_is_found(ending):
+    inputs = tlfast.Input((8,))
+    logits = layers.Dense(2)(inputs)
+    ends = {
+        "dense": lambda: layers.Dense(2, activation="softmax")(inputs),
+        "activation": lambda: layers.Activation("softmax")(logits),
+        "softmax layer": lambda: layers.Softmax()(logits),
+        "nested": lambda: tlfast.Sequential(
+            [tlfast.Input((8,)), layers.Dense(2), layers.Activation("softmax")]
+        )(inputs),
+        "second": lambda: [logits, layers.Softmax()(logits)],
+    }
+    model = tlfast.Model(inputs, ends[ending]())
+    with pytest.warns(LossWarning, match="softmax over 2 units") as seen:
+        model.compile("sgd", "binary_crossentropy")
+    assert len(seen) == 1

@@ -132,21 +132,17 @@ def warn_about_loss(loss: Loss, units: int, activation: str | None) -> None:
         )
 
 
-def output_activation(model: Any, index: int = 0) -> str | None:
-    """Return the name of the activation that ends a model, looking into nested models.
+def output_activation(model: Any, index: int) -> str | None:
+    """Return the name of the activation behind an output, looking into nested models.
 
     Args:
-        model: a model.
-        index: which output; only models with one output are looked into.
+        model: a built model.
+        index: which output.
     """
-    layers = getattr(model, "layers", None)
-    while layers:
-        last = layers[-1]
-        inner = getattr(last, "layers", None)
-        if not inner:
-            activation = getattr(last, "activation", None)
-            if activation is None:
-                return "softmax" if type(last).__name__ == "Softmax" else None
-            return getattr(activation, "__name__", None)
-        layers = inner
-    return None
+    history = model.outputs[index]._keras_history
+    while getattr(history.operation, "outputs", None):
+        history = history.operation.outputs[history.tensor_index]._keras_history
+    last = history.operation
+    if type(last).__name__ == "Softmax":
+        return "softmax"
+    return getattr(getattr(last, "activation", None), "__name__", None)

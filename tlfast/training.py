@@ -500,10 +500,15 @@ class Trainer(BatchCalls):
         self._engine_ready = True
 
     def _warn_about_losses(self) -> None:
-        if not self._loss_warned and len(self._losses.losses) == 1:
-            self._loss_warned = True
-            units, activation = self._output_shapes()[0][-1], _targets.output_activation(self)
-            _targets.warn_about_loss(self._losses.losses[0], units, activation)
+        if self._loss_warned:
+            return
+        self._loss_warned = True
+        for i, (loss, shape) in enumerate(
+            zip(self._losses.losses, self._output_shapes(), strict=True)
+        ):
+            if loss is not None:
+                activation = _targets.output_activation(self, i)
+                _targets.warn_about_loss(loss, shape[-1], activation)
 
     def _check_batch(self, batch: Any) -> None:
         if batch.y is None:
