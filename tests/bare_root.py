@@ -63,8 +63,9 @@ def bring(root: Path, paths: list[str]) -> None:
 
 def run_inside(root: Path, command: str, names: list[str]) -> int:
     """Runs one line of shell in the clone inside the root, with no standard input."""
-    environment = {"HOME": "/root", "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:"
-                   "/sbin:/bin", "LANG": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}  # fmt: skip
+    path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    environment = {"HOME": "/root", "PATH": path, "LANG": "C.UTF-8"}
+    environment["DEBIAN_FRONTEND"] = "noninteractive"
     environment |= {name: os.environ[name] for name in names if name in os.environ}
     line = f"cd /clone && {command}"
     return subprocess.run(

@@ -42,7 +42,6 @@ def run(options: argparse.Namespace) -> int:
         raise DemoError(f"--epochs must be 1 or more, given {options.epochs}")
     if options.data and (options.seeds or options.split != "random"):
         raise DemoError("--split group and --seeds are about the solar cells: leave out --data")
-    FOLDER.mkdir(exist_ok=True)
     print(f"Everything is written to {FOLDER.resolve()}")
     started = time.perf_counter()
     if options.data:
@@ -50,6 +49,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         print(LICENCE)
         parts = solar_cells(options.split, options.seed, options.fold, options.quick)
+    FOLDER.mkdir(exist_ok=True)
     same = whole_job(parts, options)
     print(f"The whole demo took {time.perf_counter() - started:.1f} s.")
     if options.seeds:
@@ -214,7 +214,7 @@ def class_files(folder: Path) -> dict[str, list[Path]]:
     return {
         path.name: sorted(file for file in path.rglob("*") if file.suffix.lower() in ENDINGS)
         for path in sorted(folder.iterdir())
-        if path.is_dir()
+        if path.is_dir() and path.resolve() != FOLDER.resolve()
     }
 
 
