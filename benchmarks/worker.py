@@ -1,0 +1,131 @@
+"""One contender in its own process: reads requests as JSON lines, answers with JSON lines.
+
+tlfast    the article's script with tlfast
+article   the same script with Keras
+by-hand   Keras, features computed once, then a head on them; and scikit-learn's LogisticRegression
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+BATCH = 16
+
+
+def memory(field: str) -> float:
+    """VmRSS or VmHWM of this process in MB."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field):
+            return int(line.split()[1]) / 1024
+    raise KeyError(field)
+
+
+class Contender:
+    """A framework and what is measured with it."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        if kind == "tlfast":
+            import tlfast as tf
+        else:
+            os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+            import tensorflow as tf
+        self.tf, self.keras = tf, tf.keras
+        self.after_import = memory("VmRSS")
+
+    def versions(self) -> dict[str, str]:
+        return {"framework": self.tf.__version__, "numpy": np.__version__}
+
+    def model(self, network: str) -> tuple[Any, Any]:
+        """(base, model) as the article builds them."""
+        import networks
+
+        keras = self.keras
+        base = networks.base(keras, network)
+        base.trainable = False
+        inputs = keras.Input(shape=(networks.SIZE, networks.SIZE, 3))
+        x = base(networks.prepared(keras, network, inputs))
+        x = keras.layers.GlobalAveragePooling2D()(x)
+        features = x
+        outputs = keras.layers.Dense(2, activation="softmax")(x)
+        model = keras.Model(inputs=inputs, outputs=outputs)
+        model.compile(optimizer="Adam", loss="categorical_crossentropy", metrics=["accuracy"])
+        return keras.Model(inputs, features), model
+
+    def flow(self, folder: str) -> Any:
+        generator = self.tf.keras.preprocessing.image.ImageDataGenerator()
+        return generator.flow_from_directory(folder, target_size=(224, 224), batch_size=BATCH)
+
+    def fit(self, network: str, folder: str, epochs: int) -> float:
+        """Seconds of a fit that finds nothing computed before."""
+        _, model = self.model(network)
+        flow = self.flow(folder)
+        return seconds(lambda: model.fit(flow, epochs=epochs, verbose=0))
+
+    def run(self, network: str, folders: list[str], epochs: int) -> dict[str, float]:
+        """One round: a fit of one epoch and one of all, on two copies of the images."""
+        if self.kind == "by-hand":
+            return self.by_hand(network, folders[0], epochs)
+        result = {"first": self.fit(network, folders[0], 1)}
+        if self.kind == "tlfast":
+            result["all"] = self.fit(network, folders[1], epochs)
+        else:
+            # Every epoch of the article computes the base again: one is enough to know the rest.
+            result["all"] = result["first"] * epochs
+        return result
+
+    def by_hand(self, network: str, folder: str, epochs: int) -> dict[str, float]:
+        keras = self.keras
+        features, _ = self.model(network)
+        dataset = keras.utils.image_dataset_from_directory(
+            folder, image_size=(224, 224), batch_size=BATCH, shuffle=False
+        )
+        got = []
+        extract = seconds(lambda: got.append(features.predict(dataset, verbose=0)))
+        labels = np.concatenate([y.numpy() for _, y in dataset])
+        head = keras.Sequential([keras.layers.Dense(2, activation="softmax")])
+        head.compile("Adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        train = seconds(
+            lambda: head.fit(got[0], labels, batch_size=BATCH, epochs=epochs, verbose=0)
+        )
+        from sklearn.linear_model import LogisticRegression
+
+        logistic = seconds(lambda: LogisticRegression(max_iter=1000).fit(got[0], labels))
+        return {"first": extract, "all": extract + train, "sklearn": extract + logistic}
+
+    def features(self, network: str, pixels: str) -> list[list[float]]:
+        """Features of stored pixels, for the check that both sides compute the same."""
+        model, _ = self.model(network)
+        return np.asarray(model.predict(np.load(pixels), batch_size=BATCH, verbose=0)).tolist()
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # whatever a framework prints goes to stderr
+    contender = Contender(sys.argv[1])
+    answers.write(json.dumps(contender.versions()) + "\n")
+    for line in sys.stdin:
+        request = json.loads(line)
+        what = request.pop("what")
+        if what == "memory":
+            peak = memory("VmHWM")
+            answer: Any = {"peak": peak, "over_import": peak - contender.after_import}
+        else:
+            answer = getattr(contender, what)(**request)
+        answers.write(json.dumps(answer) + "\n")
+
+
+if __name__ == "__main__":
+    main()
