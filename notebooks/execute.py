@@ -14,6 +14,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).resolve().parent.parent
+
 
 def execute(notebook: Path) -> dict[str, Any]:
     """The notebook with the outputs of a run in the current folder; errors come through."""
@@ -45,6 +47,8 @@ def outputs(printed: str, value: Any, count: int) -> list[dict[str, Any]]:
     """What a cell printed and returned, in the notebook's format."""
     made: list[dict[str, Any]] = []
     if printed:
+        # Warnings name files by their place on this machine, which says nothing elsewhere.
+        printed = printed.replace(f"{ROOT}{os.sep}", "")
         text = printed.splitlines(keepends=True)
         made.append({"output_type": "stream", "name": "stdout", "text": text})
     if value is not None:
