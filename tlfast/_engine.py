@@ -168,7 +168,7 @@ class Engine:
         self._loss_weights: list[float] = []
         self._trainable: list = []
         self._flags: tuple[bool, ...] = ()
-        self._threads = 0
+        self._setting: tuple | None = None
         self._keeps = False
         self._said: set[str] = set()
 
@@ -188,11 +188,12 @@ class Engine:
         return self._kept(self._lowered, key, lambda: lower(self.model, shapes, batch, training))
 
     def _plan(self, key: object, make: Callable[[], Any]) -> Any:
-        threads = _core.num_threads()
-        if threads != self._threads:  # primitives belong to a number of threads
+        # Primitives belong to a number of threads and to the algorithms allowed.
+        setting = (_core.num_threads(), _core.winograd())
+        if setting != self._setting:
             self._plans.clear()
             self._pool = _core.Pool()
-            self._threads = threads
+            self._setting = setting
         return self._kept(self._plans, key, make)
 
     def _cut(self, shapes: tuple, training: bool) -> _Cut:
@@ -341,7 +342,10 @@ class Engine:
         shapes = batch.shapes
         cut = self._cut(shapes, training)
         key = ("train" if training else "test", shapes, batch.size, losses, self._flags)
-        return self._plan(key, lambda: self._make_head(shapes, batch.size, cut, training, losses)), cut
+        plan = self._plan(
+            key, lambda: self._make_head(shapes, batch.size, cut, training, losses)
+        )
+        return plan, cut
 
     def _make_head(
         self, shapes: tuple, size: int, cut: _Cut, training: bool, losses: bool
@@ -475,7 +479,7 @@ class Engine:
         if not cut.works:
             return None, shapes
         key = (source.identity, shapes, cut.signature)
-        version = cut.version()
+        version = (cut.version(), _core.winograd())
         if not self._keeps and not self._features.holds(key, version):
             return None, shapes
         return self._features.store(key, version, source.num_samples, cut.shapes), shapes

@@ -115,18 +115,18 @@ class FeatureCache:
     """
 
     def __init__(self, limit: int = 6) -> None:
-        self._stores: OrderedDict[object, tuple[int, FeatureStore | None]] = OrderedDict()
+        self._stores: OrderedDict[object, tuple[object, FeatureStore | None]] = OrderedDict()
         self._limit = limit
 
     def __len__(self) -> int:
         return len(self._stores)
 
-    def holds(self, key: object, version: int) -> bool:
+    def holds(self, key: object, version: object) -> bool:
         """Whether there is a store for these weights already."""
         return key in self._stores and self._stores[key][0] == version
 
     def store(
-        self, key: object, version: int, count: int, shapes: Sequence[tuple[int, ...]]
+        self, key: object, version: object, count: int, shapes: Sequence[tuple[int, ...]]
     ) -> FeatureStore | None:
         """The store for a key, made on first demand; None where there is no room for one.
 

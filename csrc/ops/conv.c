@@ -1,14 +1,17 @@
-/* conv2d and depthwise_conv2d: oneDNN's direct convolution. In an inference plan a batch norm is
- * folded into the weights, a residual sum and an activation into post-operations. */
+/* conv2d and depthwise_conv2d: oneDNN's direct convolution, or Winograd's where that is faster. In
+ * an inference plan a batch norm is folded into the weights, a residual sum and an activation into
+ * post-operations. */
 #include <string.h>
 
 #include "base/alloc.h"
 #include "ops/step.h"
+#include "ops/winograd.h"
 
 /* Roles of a kernel's packed copies. */
 enum { ROLE_FORWARD, ROLE_BACKWARD_DATA };
 
 typedef struct conv_state {
+    bool winograd; /* forward runs without a primitive */
     tl_primitive forward, backward_data, backward_weights, unpack;
     tl_pack *kernel, *bias, *kernel_backward; /* borrowed from the pool */
     float *diff_packed;                       /* diff_weights in the primitive's layout; owned */
@@ -161,15 +164,22 @@ static tl_status create_forward(tl_build *build, tl_step *step, tl_error *err)
     conv_state *state = step->state;
     const tl_node *node = step->node;
     dnnl_primitive_desc_t pd = NULL;
+    if (has_bias(step))
+        TL_TRY(tl_pool_get(build->pool, TL_PACK_BIAS, node->weights[0], node->weights[1],
+                           step->folded_norm, ROLE_FORWARD, n_out(node), n_groups(node), NULL,
+                           &state->bias, err));
+    state->winograd = tl_winograd_fits(step);
+    if (state->winograd) {
+        step->workspace_bytes = tl_winograd_workspace(step);
+        return tl_pool_get(build->pool, TL_PACK_WINOGRAD, node->weights[0], NULL,
+                           step->folded_norm, ROLE_FORWARD, n_out(node), n_groups(node), NULL,
+                           &state->kernel, err);
+    }
     TL_TRY(create_forward_pd(step, build, true, &pd, err));
     tl_status status = tl_pool_get(build->pool, kernel_pack_kind(node), node->weights[0], NULL,
                                    step->folded_norm, ROLE_FORWARD, n_out(node), n_groups(node),
                                    tl_dnn.primitive_desc_query_md(pd, dnnl_query_weights_md, 0),
                                    &state->kernel, err);
-    if (status == TL_OK && has_bias(step))
-        status = tl_pool_get(build->pool, TL_PACK_BIAS, node->weights[0], node->weights[1],
-                             step->folded_norm, ROLE_FORWARD, n_out(node), n_groups(node), NULL,
-                             &state->bias, err);
     if (status != TL_OK) {
         tl_dnn.primitive_desc_destroy(pd);
         return status;
@@ -314,6 +324,8 @@ static tl_status bind(tl_step *step, void *scratchpad, tl_error *err)
 {
     conv_state *state = step->state;
     tl_primitive *p = &state->forward;
+    if (state->winograd)
+        return TL_OK;
     TL_TRY(tl_primitive_bind(p, DNNL_ARG_SRC, step->src[0]->md, step->src[0]->data, err));
     TL_TRY(tl_primitive_bind(p, DNNL_ARG_WEIGHTS, state->kernel->md, state->kernel->data, err));
     if (has_bias(step))
@@ -329,6 +341,11 @@ static tl_status forward(tl_step *step, const tl_run *run, tl_error *err)
     TL_TRY(tl_pack_refresh(state->kernel, run->stream, err));
     if (state->bias != NULL)
         TL_TRY(tl_pack_refresh(state->bias, run->stream, err));
+    if (state->winograd) {
+        tl_winograd_forward(step, state->kernel->data,
+                            state->bias != NULL ? state->bias->data : NULL);
+        return TL_OK;
+    }
     return tl_primitive_run(&state->forward, run, step->name, err);
 }
 

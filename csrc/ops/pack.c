@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "kernels/winograd.h"
 
 struct tl_pool {
     atomic_int references;
@@ -67,7 +68,7 @@ const_dnnl_memory_desc_t tl_pool_find_md(const tl_pool *pool, const tl_variable 
                                          const tl_node *norm, int role)
 {
     for (const tl_pack *pack = pool->first; pack != NULL; pack = pack->next)
-        if (pack->kind != TL_PACK_BIAS && is_same(pack, kernel, norm, role))
+        if (pack->md != NULL && is_same(pack, kernel, norm, role))
             return pack->md;
     return NULL;
 }
@@ -101,6 +102,8 @@ tl_status tl_pool_get(tl_pool *pool, tl_pack_kind kind, tl_variable *kernel, tl_
     pack->epsilon = norm != NULL ? norm->attrs.epsilon : 0.f;
     /* Blocked kernels read bias in whole registers: room for the padded channels. */
     size_t bytes = ((size_t)n_out + 15) / 16 * 16 * sizeof(float);
+    if (kind == TL_PACK_WINOGRAD)
+        bytes = 36 * (kernel->size / 9) * sizeof(float);
     if (md != NULL) {
         TL_DNN_GOTO(tl_dnn.memory_desc_clone(&pack->md, md), "copying a weights layout");
         bytes = tl_dnn.memory_desc_get_size(md);
@@ -221,6 +224,18 @@ fail:
     return status;
 }
 
+static tl_status pack_winograd(tl_pack *pack, tl_error *err)
+{
+    float *scale = NULL;
+    TL_TRY(tl_alloc_aligned((void **)&scale, (size_t)pack->n_out * sizeof(float),
+                            "folding batch norm", err));
+    for (int64_t c = 0; c < pack->n_out; c++)
+        scale[c] = norm_scale(pack, c);
+    tl_winograd_pack(pack->kernel->data, scale, pack->kernel->dims[2], pack->n_out, pack->data);
+    tl_free(scale);
+    return TL_OK;
+}
+
 tl_status tl_pack_refresh(tl_pack *pack, dnnl_stream_t stream, tl_error *err)
 {
     uint64_t version = current_version(pack);
@@ -228,6 +243,8 @@ tl_status tl_pack_refresh(tl_pack *pack, dnnl_stream_t stream, tl_error *err)
         return TL_OK;
     if (pack->kind == TL_PACK_BIAS)
         pack_bias(pack);
+    else if (pack->kind == TL_PACK_WINOGRAD)
+        TL_TRY(pack_winograd(pack, err));
     else
         TL_TRY(pack_kernel(pack, stream, err));
     pack->version = version;

@@ -9,6 +9,7 @@
 typedef enum tl_pack_kind {
     TL_PACK_KERNEL,    /* (kh, kw, in / groups, out) -> oneDNN's convolution weights */
     TL_PACK_DEPTHWISE, /* (kh, kw, channels, multiplier) -> oneDNN's grouped weights */
+    TL_PACK_WINOGRAD,  /* (3, 3, in, out) -> 36 transformed matrices in panels */
     TL_PACK_BIAS,      /* one value per output channel, batch norm folded in */
 } tl_pack_kind;
 

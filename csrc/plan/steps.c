@@ -133,7 +133,8 @@ static group find_group(const tl_plan *plan, int conv)
         int other = sum->src[0] == g.dst ? sum->src[1] : sum->src[0];
         const tl_tensor *t = plan->primary[other]; /* made before this convolution? */
         const tl_value *a = &plan->graph->values[g.dst], *b = &plan->graph->values[other];
-        if (other != g.dst && t != NULL && !plan->is_feed[other] && a->rank == b->rank &&
+        if (other != g.dst && other != plan->nodes[conv].src[0] && t != NULL &&
+            !plan->is_feed[other] && a->rank == b->rank &&
             memcmp(a->dims, b->dims, (size_t)a->rank * sizeof *a->dims) == 0 &&
             t->layout == plan->primary[plan->nodes[conv].src[0]]->layout &&
             dies_in(plan, other, next, conv)) {

@@ -2,6 +2,7 @@
 #include "base/compute.h"
 #include "base/dnn.h"
 #include "base/os.h"
+#include "ops/winograd.h"
 #include "state.h"
 
 static PyObject *load(PyObject *module, PyObject *arg)
@@ -23,9 +24,10 @@ static PyObject *num_threads(PyObject *module, PyObject *unused)
     int n = 0;
     tl_error err = {0};
     tl_status status;
-    Py_BEGIN_ALLOW_THREADS status = tl_compute_get_threads(&n, &err);
-    Py_END_ALLOW_THREADS return status == TL_OK ? PyLong_FromLong(n)
-                                                : tl_py_raise(tl_py_get_state(module), &err);
+    Py_BEGIN_ALLOW_THREADS
+    status = tl_compute_get_threads(&n, &err);
+    Py_END_ALLOW_THREADS
+    return status == TL_OK ? PyLong_FromLong(n) : tl_py_raise(tl_py_get_state(module), &err);
 }
 
 static PyObject *set_num_threads(PyObject *module, PyObject *arg)
@@ -35,8 +37,11 @@ static PyObject *set_num_threads(PyObject *module, PyObject *arg)
         return NULL;
     tl_error err = {0};
     tl_status status;
-    Py_BEGIN_ALLOW_THREADS status = tl_compute_set_threads(n, &err);
-    Py_END_ALLOW_THREADS if (status != TL_OK) return tl_py_raise(tl_py_get_state(module), &err);
+    Py_BEGIN_ALLOW_THREADS
+    status = tl_compute_set_threads(n, &err);
+    Py_END_ALLOW_THREADS
+    if (status != TL_OK)
+        return tl_py_raise(tl_py_get_state(module), &err);
     Py_RETURN_NONE;
 }
 
@@ -60,7 +65,27 @@ static PyObject *onednn_info(PyObject *module, PyObject *unused)
                          v->hash, "isa", (int)tl_dnn.get_effective_cpu_isa());
 }
 
+static PyObject *set_winograd(PyObject *module, PyObject *arg)
+{
+    (void)module;
+    int allowed = PyObject_IsTrue(arg);
+    if (allowed < 0)
+        return NULL;
+    tl_winograd_allow(allowed == 1);
+    Py_RETURN_NONE;
+}
+
+static PyObject *winograd(PyObject *module, PyObject *unused)
+{
+    (void)module, (void)unused;
+    return PyBool_FromLong(tl_winograd_allowed());
+}
+
 static PyMethodDef functions[] = {
+    {"winograd", winograd, METH_NOARGS,
+     "winograd()\n--\n\nMay new plans use Winograd's algorithm?"},
+    {"set_winograd", set_winograd, METH_O,
+     "set_winograd(allowed, /)\n--\n\nAllow it, or keep all convolutions direct."},
     {"load", load, METH_O,
      "load(path, /)\n--\n\nOpen the oneDNN library at path; once per process."},
     {"num_threads", num_threads, METH_NOARGS, "num_threads()\n--\n\nThreads of the compute team."},

@@ -1,0 +1,52 @@
+/* Winograd's minimal filtering F(4x4, 3x3) (Lavin, Gray 2015, arXiv 1509.09308) for 3x3
+ * convolutions with stride 1: 36 products instead of 144 for 4 x 4 results. Error about 1e-5 of
+ * the largest value. V[36][tile][c]  = B' d B   of every 6x6 piece d of the source M[36][tile][k]
+ * = V[i] U[i], U = G g G' of the 3x3 kernel g, packed in panels dst 4x4 piece   = A' m A Every
+ * function works on a slice, so the caller decides about threads. No bit of a result depends on
+ * the slice. */
+#ifndef TL_KERNELS_WINOGRAD_H
+#define TL_KERNELS_WINOGRAD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* An image in memory: channel group c / group, then rows, columns, then the channel in its group.
+ * nhwc: group = all channels, position = channels. Blocked: group = position = block. */
+typedef struct tl_winograd_image {
+    float *data;
+    int64_t n, h, w, c;
+    int64_t group;    /* channels next to each other */
+    int64_t position; /* floats from one column to the next */
+} tl_winograd_image;
+
+typedef struct tl_winograd_end {
+    const float *bias; /* c values, or NULL */
+    bool adds;         /* dst holds a residual that is added */
+    bool clips;        /* to [low, high] afterwards */
+    float low, high;
+} tl_winograd_end;
+
+/* Tiles are counted through all images, rows and columns of 4x4 pieces of the destination. */
+typedef struct tl_winograd_kernels {
+    int64_t panel; /* columns k in one panel of U */
+    /* tiles [t0, t1) of src, padded by (top, left) with zeros, into rows t - first of V; n_rows
+     * rows per product */
+    void (*transform_src)(const tl_winograd_image *src, int64_t tiles_h, int64_t tiles_w,
+                          int64_t top, int64_t left, int64_t t0, int64_t t1, int64_t first,
+                          int64_t n_rows, float *v);
+    /* rows [r0, r1) of one product: m (rows, k) = v (rows, c) x u (k / panel, c, panel) */
+    void (*multiply)(const float *v, const float *u, float *m, int64_t r0, int64_t r1, int64_t c,
+                     int64_t k);
+    void (*transform_dst)(const float *m, int64_t first, int64_t n_rows, int64_t tiles_h,
+                          int64_t tiles_w, int64_t t0, int64_t t1, const tl_winograd_end *end,
+                          const tl_winograd_image *dst);
+} tl_winograd_kernels;
+
+/* For the instruction set in use. */
+const tl_winograd_kernels *tl_winograd(void);
+
+/* U of a (3, 3, c, k) kernel whose output channels are scaled by scale[k] (or NULL). u holds
+ * 36 * c * k floats; k is a multiple of the panel. */
+void tl_winograd_pack(const float *kernel, const float *scale, int64_t c, int64_t k, float *u);
+
+#endif

@@ -1,0 +1,183 @@
+/* Body of the Winograd kernels, included by winograd.c once per instruction set with
+ *   WIDTH   floats per vector     ROWS, VECTORS   tile of one product held in registers
+ *   NAME(x) the name of a function in this version */
+typedef float NAME(vec) __attribute__((vector_size(WIDTH * 4), aligned(4)));
+typedef int NAME(mask) __attribute__((vector_size(WIDTH * 4)));
+#define VEC NAME(vec)
+
+static inline __attribute__((always_inline)) VEC NAME(load)(const float *p)
+{
+    return *(const VEC *)p;
+}
+
+static inline __attribute__((always_inline)) void NAME(store)(float *p, VEC x)
+{
+    *(VEC *)p = x;
+}
+
+static inline __attribute__((always_inline)) VEC NAME(choose)(NAME(mask) first, VEC a, VEC b)
+{
+    return (VEC)(((NAME(mask))a & first) | ((NAME(mask))b & ~first));
+}
+
+/* B' along one axis. */
+static inline __attribute__((always_inline)) void NAME(src_axis)(const VEC *d, int step, VEC *out)
+{
+    VEC d0 = d[0], d1 = d[step], d2 = d[2 * step], d3 = d[3 * step], d4 = d[4 * step],
+        d5 = d[5 * step];
+    VEC a = d4 - 4 * d2, b = d3 - 4 * d1, c = d4 - d2, e = 2 * (d3 - d1);
+    out[0] = 4 * d0 - 5 * d2 + d4;
+    out[1] = a + b;
+    out[2] = a - b;
+    out[3] = c + e;
+    out[4] = c - e;
+    out[5] = 4 * d1 - 5 * d3 + d5;
+}
+
+/* A' along one axis. */
+static inline __attribute__((always_inline)) void NAME(dst_axis)(const VEC *m, int step, VEC *out)
+{
+    VEC m0 = m[0], m1 = m[step], m2 = m[2 * step], m3 = m[3 * step], m4 = m[4 * step],
+        m5 = m[5 * step];
+    VEC a = m1 + m2, b = m1 - m2, c = m3 + m4, e = m3 - m4;
+    out[0] = m0 + a + c;
+    out[1] = b + 2 * e;
+    out[2] = a + 4 * c;
+    out[3] = b + 8 * e + m5;
+}
+
+static void NAME(transform_src)(const tl_winograd_image *src, int64_t tiles_h, int64_t tiles_w,
+                                int64_t top, int64_t left, int64_t t0, int64_t t1, int64_t first,
+                                int64_t n_rows, float *v)
+{
+    int64_t plane = src->h * src->w * src->position;
+    for (int64_t t = t0; t < t1; t++) {
+        int64_t n = t / (tiles_h * tiles_w), y0 = t / tiles_w % tiles_h * 4 - top;
+        int64_t x0 = t % tiles_w * 4 - left;
+        for (int64_t c = 0; c < src->c; c += WIDTH) {
+            const float *from =
+                src->data + (n * (src->c / src->group) + c / src->group) * plane + c % src->group;
+            VEC d[36], r[36], column[6];
+            for (int64_t y = 0; y < 6; y++)
+                for (int64_t x = 0; x < 6; x++) {
+                    bool inside = y0 + y >= 0 && y0 + y < src->h && x0 + x >= 0 && x0 + x < src->w;
+                    d[6 * y + x] =
+                        inside ? NAME(load)(from + ((y0 + y) * src->w + x0 + x) * src->position)
+                               : (VEC){0};
+                }
+#pragma GCC unroll 6
+            for (int i = 0; i < 6; i++)
+                NAME(src_axis)(d + 6 * i, 1, r + 6 * i);
+            float *to = v + (t - first) * src->c + c;
+#pragma GCC unroll 6
+            for (int j = 0; j < 6; j++) {
+                NAME(src_axis)(r + j, 6, column);
+#pragma GCC unroll 6
+                for (int i = 0; i < 6; i++)
+                    NAME(store)(to + (6 * i + j) * n_rows * src->c, column[i]);
+            }
+        }
+    }
+}
+
+/* Unrolled, so that the sums stay in registers (-O2 would keep the loops). */
+static inline __attribute__((always_inline)) void NAME(tile)(const float *v, const float *u,
+                                                             float *m, int n_rows, int64_t c,
+                                                             int64_t c_stride, int64_t k_stride,
+                                                             bool adds)
+{
+    VEC sum[ROWS][VECTORS];
+#pragma GCC unroll 16
+    for (int r = 0; r < n_rows; r++)
+#pragma GCC unroll 16
+        for (int i = 0; i < VECTORS; i++)
+            sum[r][i] = adds ? NAME(load)(m + r * k_stride + i * WIDTH) : (VEC){0};
+    for (int64_t x = 0; x < c; x++) {
+        VEC b[VECTORS];
+#pragma GCC unroll 16
+        for (int i = 0; i < VECTORS; i++)
+            b[i] = NAME(load)(u + x * WIDTH * VECTORS + i * WIDTH);
+#pragma GCC unroll 16
+        for (int r = 0; r < n_rows; r++) {
+            float a = v[r * c_stride + x];
+#pragma GCC unroll 16
+            for (int i = 0; i < VECTORS; i++)
+                sum[r][i] += a * b[i];
+        }
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < n_rows; r++)
+#pragma GCC unroll 16
+        for (int i = 0; i < VECTORS; i++)
+            NAME(store)(m + r * k_stride + i * WIDTH, sum[r][i]);
+}
+
+static void NAME(multiply)(const float *v, const float *u, float *m, int64_t r0, int64_t r1,
+                           int64_t c, int64_t k)
+{
+    const int64_t panel = WIDTH * VECTORS;
+    for (int64_t c0 = 0; c0 < c; c0 += DEPTH)
+        for (int64_t p = 0; p < k / panel; p++) {
+            int64_t depth = c - c0 < DEPTH ? c - c0 : DEPTH;
+            const float *panel_u = u + (p * c + c0) * panel;
+            int64_t r = r0;
+            for (; r + ROWS <= r1; r += ROWS)
+                NAME(tile)
+            (v + r * c + c0, panel_u, m + r * k + p * panel, ROWS, depth, c, k, c0 > 0);
+            for (; r < r1; r++)
+                NAME(tile)(v + r * c + c0, panel_u, m + r * k + p * panel, 1, depth, c, k, c0 > 0);
+        }
+}
+
+static void NAME(transform_dst)(const float *m, int64_t first, int64_t n_rows, int64_t tiles_h,
+                                int64_t tiles_w, int64_t t0, int64_t t1,
+                                const tl_winograd_end *end, const tl_winograd_image *dst)
+{
+    int64_t plane = dst->h * dst->w * dst->position;
+    VEC low = (VEC){0} + end->low, high = (VEC){0} + end->high;
+    for (int64_t t = t0; t < t1; t++) {
+        int64_t n = t / (tiles_h * tiles_w), y0 = t / tiles_w % tiles_h * 4;
+        int64_t x0 = t % tiles_w * 4;
+        int64_t rows = dst->h - y0 < 4 ? dst->h - y0 : 4;
+        int64_t columns = dst->w - x0 < 4 ? dst->w - x0 : 4;
+        for (int64_t c = 0; c < dst->c; c += WIDTH) {
+            float *to =
+                dst->data + (n * (dst->c / dst->group) + c / dst->group) * plane + c % dst->group;
+            const float *from = m + (t - first) * dst->c + c;
+            VEC bias = end->bias != NULL ? NAME(load)(end->bias + c) : (VEC){0};
+            VEC d[36], r[24], column[4];
+            for (int i = 0; i < 36; i++)
+                d[i] = NAME(load)(from + i * n_rows * dst->c);
+#pragma GCC unroll 6
+            for (int i = 0; i < 6; i++)
+                NAME(dst_axis)(d + 6 * i, 1, r + 4 * i);
+            for (int64_t x = 0; x < columns; x++) {
+                NAME(dst_axis)(r + x, 4, column);
+                for (int64_t y = 0; y < rows; y++) {
+                    float *p = to + ((y0 + y) * dst->w + x0 + x) * dst->position;
+                    VEC value = column[y] + bias;
+                    if (end->adds)
+                        value += NAME(load)(p);
+                    if (end->clips) {
+                        value = NAME(choose)(value < low, low, value);
+                        value = NAME(choose)(value > high, high, value);
+                    }
+                    NAME(store)(p, value);
+                }
+            }
+        }
+    }
+}
+
+static const tl_winograd_kernels NAME(kernels) = {
+    WIDTH * VECTORS,
+    NAME(transform_src),
+    NAME(multiply),
+    NAME(transform_dst),
+};
+
+#undef VEC
+#undef WIDTH
+#undef ROWS
+#undef VECTORS
+#undef NAME

@@ -1,0 +1,147 @@
+"""Winograd's algorithm against float64, per layer on the layer's own input."""
+
+import numpy as np
+import pytest
+
+import tlfast as tf
+from tlfast import _core
+
+# Largest error of one layer, in parts of the layer's largest value (the bound the project set).
+TOLERANCE = 5e-5
+SHAPES = [  # rows, height, width, in, out, pads
+    (2, 14, 14, 64, 64, (1, 1, 1, 1)),
+    (3, 7, 7, 64, 96, (1, 1, 1, 1)),
+    (1, 9, 5, 80, 64, (1, 1, 1, 1)),
+    (2, 11, 13, 64, 64, (0, 0, 0, 0)),
+    (1, 30, 31, 272, 64, (1, 0, 0, 1)),
+    (1, 4, 4, 512, 64, (1, 1, 1, 1)),
+]
+
+
+@pytest.fixture(autouse=True)
+def winograd_again():
+    yield
+    tf.set_exact(False)
+    tf.set_num_threads(0)
+
+
+def variable(values: np.ndarray) -> _core.Variable:
+    made = _core.Variable(values.shape)
+    made.assign(values)
+    return made
+
+
+def reference(x: np.ndarray, kernel: np.ndarray, pads: tuple) -> np.ndarray:
+    t, b, left, right = pads
+    x = np.pad(x.astype(np.float64), ((0, 0), (t, b), (left, right), (0, 0)))
+    h, w = x.shape[1] - 2, x.shape[2] - 2
+    return sum(
+        x[:, i : i + h, j : j + w] @ kernel[i, j].astype(np.float64)
+        for i in range(3) for j in range(3)
+    )
+
+
+class Layer:
+    """convolution + bias + batch norm (+ residual) + activation as one step."""
+
+    def __init__(self, rng, shape, activation="relu", residual=False) -> None:
+        _, self.h, self.w, n_in, n_out, self.pads = shape
+        self.kernel = rng.normal(size=(3, 3, n_in, n_out)) / np.sqrt(9 * n_in)
+        self.bias = rng.normal(size=n_out)
+        self.norm = [rng.uniform(0.5, 1.5, n_out), rng.normal(size=n_out) * 0.1,
+                     rng.normal(size=n_out) * 0.1, rng.uniform(0.5, 2, n_out)]
+        self.variables = [variable(v) for v in (self.kernel, self.bias, *self.norm)]
+        self.activation, self.residual, self.n_in = activation, residual, n_in
+
+    def run(self, x: np.ndarray, added: np.ndarray | None = None) -> np.ndarray:
+        kernel, bias, *norm = self.variables
+        g = _core.Graph(len(x))
+        feeds = [g.input((self.h, self.w, self.n_in))]
+        # A pooling over one pixel puts the image into the layout of the plan.
+        y = g.add("max_pool2d", feeds, [], "pool", pool=(1, 1))
+        if self.residual:
+            feeds.append(g.input(added.shape[1:]))
+            other = g.add("max_pool2d", feeds[1:], [], "pool2", pool=(1, 1))
+        y = g.add("conv2d", [y], [kernel, bias], "conv", pads=self.pads)
+        y = g.add("batch_norm", [y], norm, "norm", epsilon=1e-3)
+        if self.residual:
+            y = g.add("add", [other, y], [], "add")
+        if self.activation:
+            y = g.add("activation", [y], [], "act", kind=self.activation)
+        plan = _core.Plan(g, tuple(feeds), (y,), _core.Pool())
+        return plan.forward([x] if added is None else [x, added])[0]
+
+    def expected(self, x: np.ndarray, added: np.ndarray | None = None) -> np.ndarray:
+        gamma, beta, mean, variance = self.norm
+        y = reference(x, self.kernel, self.pads) + self.bias
+        y = (y - mean) / np.sqrt(variance + 1e-3) * gamma + beta
+        y = y if added is None else y + added
+        limits = {"relu": (0, np.inf), "relu6": (0, 6), None: (-np.inf, np.inf)}
+        return np.clip(y, *limits[self.activation])
+
+
+def distance(got: np.ndarray, expected: np.ndarray) -> float:
+    return float(np.abs(got - expected).max() / np.abs(expected).max())
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("activation", [None, "relu", "relu6"])
+def test_layer(rng, shape, exact, activation):
+    tf.set_exact(exact)
+    layer = Layer(rng, shape, activation)
+    x = rng.normal(size=(shape[0], *shape[1:4])).astype(np.float32)
+    assert distance(layer.run(x), layer.expected(x)) < TOLERANCE
+
+
+@pytest.mark.parametrize("shape", SHAPES[:4])
+def test_residual_is_added_before_the_activation(rng, shape):
+    layer = Layer(rng, shape, "relu", residual=True)
+    x = rng.normal(size=(shape[0], *shape[1:4])).astype(np.float32)
+    added = rng.normal(size=layer.expected(x).shape).astype(np.float32)
+    assert distance(layer.run(x, added), layer.expected(x, added)) < TOLERANCE
+
+
+def test_it_is_used_and_can_be_switched_off(rng):
+    """The two algorithms differ in the last bits, so equal bits would mean there is only one."""
+    layer = Layer(rng, SHAPES[0])
+    x = rng.normal(size=(2, 14, 14, 64)).astype(np.float32)
+    fast = layer.run(x)
+    tf.set_exact(True)
+    exact = layer.run(x)
+    assert not np.array_equal(fast, exact)
+    assert distance(exact, layer.expected(x)) < distance(fast, layer.expected(x)) < TOLERANCE
+
+
+def test_bits_do_not_depend_on_batch_place_or_threads(rng):
+    layer = Layer(rng, SHAPES[4])
+    x = rng.normal(size=(5, 30, 31, 272)).astype(np.float32)
+    tf.set_num_threads(2)
+    whole = layer.run(x)
+    tf.set_num_threads(1)
+    single = np.concatenate([layer.run(x[i : i + 1]) for i in range(5)])
+    assert np.array_equal(whole, single)
+
+
+def test_images_larger_than_one_pass(rng):
+    """512 channels at 60 x 60: more tiles than the workspace holds at once."""
+    layer = Layer(rng, (1, 60, 60, 512, 512, (1, 1, 1, 1)))
+    x = rng.normal(size=(1, 60, 60, 512)).astype(np.float32)
+    assert distance(layer.run(x), layer.expected(x)) < TOLERANCE
+
+
+def test_convolution_may_read_its_own_residual(rng):
+    """y = conv(x) + x: the sum must not be written over x while it is read."""
+    layer = Layer(rng, SHAPES[0], "relu")
+    kernel, bias, *_ = layer.variables
+    for exact in (False, True):
+        tf.set_exact(exact)
+        g = _core.Graph(2)
+        feed = g.input((14, 14, 64))
+        x = g.add("max_pool2d", [feed], [], "pool", pool=(1, 1))
+        y = g.add("conv2d", [x], [kernel, bias], "conv", pads=(1, 1, 1, 1))
+        y = g.add("add", [y, x], [], "add")
+        plan = _core.Plan(g, (feed,), (y,), _core.Pool())
+        image = rng.normal(size=(2, 14, 14, 64)).astype(np.float32)
+        expected = reference(image, layer.kernel, (1, 1, 1, 1)) + layer.bias + image
+        assert distance(plan.forward([image])[0], expected) < TOLERANCE
