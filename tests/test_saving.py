@@ -636,3 +636,18 @@ def without_ids(config):
     if isinstance(config, dict):
         return {k: without_ids(v) for k, v in config.items() if k != "shared_object_id"}
     return [without_ids(v) for v in config] if isinstance(config, list) else config
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_arithmetic_on_tensors_and_layers_of_the_same_name(tmp_path, ending):
+    """Subtract and Add are layers as well as operations; .h5 files do not say which is meant."""
+    inputs = layers.Input((4,))
+    x = inputs / 127.5 - 1.0
+    x = layers.Subtract()([x, layers.Dense(4)(x)]) + layers.Add()([x, x])
+    model = filled(Model(inputs, layers.Dense(2)(x)))
+    model.save(tmp_path / f"m{ending}")
+    loaded = saving.load_model(tmp_path / f"m{ending}")
+    kinds = [type(operation) for operation in loaded.operations]
+    assert kinds == [type(operation) for operation in model.operations]
+    data = np.random.default_rng(0).uniform(0, 255, (3, 4)).astype("f4")
+    assert np.array_equal(loaded.predict(data, verbose=0), model.predict(data, verbose=0))

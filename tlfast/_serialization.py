@@ -158,7 +158,7 @@ def deserialize(
     inner = config.get("config", {})
     if not isinstance(inner, dict):
         raise ValueError(f"The config of {name} in a model file is a dict. Received: {inner!r}")
-    cls = _find_class(name, config, custom_objects or {}, kind)
+    cls = _find_class(name, {**config, "config": inner}, custom_objects or {}, kind)
     from_config: Callable = cls.from_config
     if getattr(cls, "_takes_custom_objects", False):
         obj = from_config(inner, custom_objects=custom_objects)
@@ -177,7 +177,10 @@ def _find_class(name: str, config: dict, custom_objects: dict, kind: str | None)
             return custom_objects[key]
     tables = _tables()
     module = str(config.get("module") or "")
-    if kind is None and module.startswith("keras.src.ops"):
+    # A .h5 file has no modules, and Add is a layer and an operation; a layer's config says more
+    # than its name. (Keras writes such files and cannot read them.)
+    bare = not module and name in tables["operations"] and not set(config["config"]) - {"name"}
+    if kind is None and (module.startswith("keras.src.ops") or bare):
         kind = "operations"
     order = [kind] if kind else ["layers", "initializers", "regularizers"]
     for table in order:

@@ -243,8 +243,8 @@ class Dataset:
         return (map_leaves(batch_array, value) for value in self._node.values())
 
     def as_numpy_iterator(self) -> Iterator:
-        """Iterate over plain ndarrays and NumPy scalars."""
-        return (map_leaves(_plain, value) for value in self._node.values())
+        """Iterate over plain ndarrays and NumPy scalars; it also has `.next()`, as in tf.data."""
+        return _NumpyIterator(self._node.values())
 
     def cardinality(self) -> BatchArray:
         """Number of elements as int64; -1 if infinite, -2 if unknown."""
@@ -299,6 +299,16 @@ def _varies(node: _nodes.Node) -> bool:
             return False
         node = node.source
     return not node.drop
+
+
+class _NumpyIterator(Iterator):
+    def __init__(self, values: Iterator) -> None:
+        self._values = values
+
+    def __next__(self) -> Any:
+        return map_leaves(_plain, next(self._values))
+
+    next = __next__
 
 
 def _plain(value: Any) -> Any:
