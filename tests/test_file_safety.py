@@ -371,3 +371,27 @@ def test_links_in_weights_are_refused(tmp_path):
     packed = pack(tmp_path / "m.keras", {**members(), "model.weights.h5": path.read_bytes()})
     with pytest.raises(FormatError, match="soft or external link"):
         load(packed)
+
+
+@pytest.mark.parametrize("kind", ["sequential", "reversed"])
+def test_time_grows_with_the_layers_only(tmp_path, kind):
+    """600 layers, listed in the worst order: building them costs no square of their number."""
+    from tlfast import layers, models
+
+    names = [f"d{i}" for i in range(600)]
+    x = inputs = layers.Input((1,))
+    chain = [layers.Dense(1, name=name) for name in names]
+    if kind == "sequential":
+        models.Sequential([inputs, *chain]).save(tmp_path / "m.keras")
+    else:
+        for layer in chain:
+            x = layer(x)
+        models.Model(inputs, x).save(tmp_path / "m.keras")
+        parts = members(str(tmp_path / "m.keras"))
+        config = json.loads(parts["config.json"])
+        config["config"]["layers"].reverse()
+        # Weights are numbered by the order of the graph, which stays the same.
+        pack(tmp_path / "m.keras", {**parts, "config.json": json.dumps(config).encode()})
+    start = time.process_time()
+    load(tmp_path / "m.keras")
+    assert time.process_time() - start < SECONDS

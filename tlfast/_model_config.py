@@ -1,5 +1,6 @@
 """Functional models to and from the config that Keras stores: layers, calls, inputs, outputs."""
 
+from collections import deque
 from typing import Any
 
 from tlfast._serialization import deserialize, serialize
@@ -70,7 +71,11 @@ def functional_config(model: Any) -> dict:
 
 
 class _NotYet(Exception):
-    """A call needs a tensor that is not made yet."""
+    """A call needs a tensor that is not made yet: that of call `index` of layer `name`."""
+
+    def __init__(self, name: str, index: int) -> None:
+        super().__init__(f"{name}[{index}]")
+        self.call = (name, index)
 
 
 class _Rebuild:
@@ -98,7 +103,7 @@ class _Rebuild:
         if counts_itself and index > 0:
             index -= 1
         if index >= len(nodes):
-            raise _NotYet(f"{name}[{index}]")
+            raise _NotYet(name, index)
         return nodes[index].output_tensors[tensor_index]
 
     def _revive(self, x: Any) -> Any:
@@ -142,17 +147,22 @@ class _Rebuild:
 
     def run(self) -> None:
         """Make all calls, each as soon as its inputs exist."""
-        progress = True
-        while progress and any(self.waiting.values()):
-            progress = False
-            for name, nodes in self.waiting.items():
-                while nodes:
-                    try:
-                        self._call(self.layers[name], nodes[0])
-                    except _NotYet:
-                        break
-                    nodes.pop(0)
-                    progress = True
+        ready = deque(self.waiting)
+        # Calls that wait for another one; the order in the file must not cost time.
+        blocked: dict[tuple[str, int], list[str]] = {}
+        while ready:
+            name = ready.popleft()
+            operation, nodes = self.layers[name], self.waiting[name]
+            done = 0
+            for node in nodes:
+                try:
+                    self._call(operation, node)
+                except _NotYet as missing:
+                    blocked.setdefault(missing.call, []).append(name)
+                    break
+                done += 1
+                ready.extend(blocked.pop((name, len(operation._inbound_nodes) - 1), ()))
+            del nodes[:done]
         left = [name for name, nodes in self.waiting.items() if nodes]
         if left:
             raise ValueError(

@@ -5,6 +5,7 @@ two tables, and nothing is ever imported or evaluated because a file names it.
 """
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -83,6 +84,7 @@ def _serialize_object(obj: Any) -> dict:
     return result
 
 
+@cache
 def _tables() -> dict[str, dict[str, Any]]:
     from tlfast import initializers, layers, models, regularizers
     from tlfast.layers import _operations

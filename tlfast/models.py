@@ -578,7 +578,8 @@ class Sequential(Model):
             )
         model = cls(name=config.get("name"))
         for layer_config in config["layers"]:
-            model.add(deserialize(layer_config, custom_objects, kind="layers"))
+            model.add(deserialize(layer_config, custom_objects, kind="layers"), rebuild=False)
+        model._maybe_rebuild()
         shape = config.get("build_input_shape")
         if model._graph is None and shape:
             model.build(shape)

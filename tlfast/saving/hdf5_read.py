@@ -103,6 +103,7 @@ class Group:
         self.path = path
         self._header = header
         self._links: dict[str, int | None] | None = None
+        self._groups: dict[str, Group] = {}  # opened before; a path is followed many times
         self._attributes: Attributes | None = None
 
     @property
@@ -142,6 +143,9 @@ class Group:
         for part in parts:
             if isinstance(here, Dataset):
                 return None
+            if part in here._groups:
+                here = here._groups[part]
+                continue
             links = here._load_links()
             if part not in links:
                 return None
@@ -152,7 +156,10 @@ class Group:
                     f"{self.file.name}: {below!r} is a soft or external link; only data inside "
                     "the file is read"
                 )
-            here = _open_object(self.file, address, below)
+            found = _open_object(self.file, address, below)
+            if isinstance(found, Group):
+                here._groups[part] = found
+            here = found
         return here
 
     def _load_links(self) -> dict[str, int | None]:
