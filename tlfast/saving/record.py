@@ -24,10 +24,10 @@ def get_record(model: Any) -> dict[str, Any]:
         A dict of plain values. `fit` sets "class_names" (list of text) where the data have
         some; saving adds "history" (dict of lists), the logs of the last `fit`.
     """
-    record = getattr(model, "_file_record", None)
+    record: dict[str, Any] | None = getattr(model, "_file_record", None)
     if record is None:
         record = model._file_record = {}
-    return record  # type: ignore[no-any-return]
+    return record
 
 
 def update_record(model: Any, **values: Any) -> None:
