@@ -52,6 +52,10 @@ static tl_status infer(const tl_graph *graph, const tl_node *node, tl_value *dst
                        node->name, tl_shape_text(src->rank, src->dims, given, sizeof given));
     int64_t groups = n_groups(node);
     int64_t in = is_depthwise(node) ? kernel->dims[2] : kernel->dims[2] * groups;
+    const tl_variable *bias = node->weights[1];
+    if (bias != NULL && (int64_t)bias->size != n_out(node))
+        return tl_fail(err, TL_SHAPE, "layer '%s': a bias of %zu values for %lld channels",
+                       node->name, bias->size, (long long)n_out(node));
     if (groups < 1 || src->dims[3] != in || n_out(node) % groups != 0)
         return tl_fail(err, TL_SHAPE,
                        "layer '%s': the kernel %s with %lld groups reads %lld channels, the input "
@@ -59,6 +63,14 @@ static tl_status infer(const tl_graph *graph, const tl_node *node, tl_value *dst
                        node->name, tl_shape_text(4, kernel->dims, has, sizeof has),
                        (long long)groups, (long long)in,
                        tl_shape_text(4, src->dims, given, sizeof given));
+    for (int i = 0; i < 2; i++)
+        if (a->strides[i] < 1 || a->dilation[i] < 1 || a->pads[2 * i] < 0 ||
+            a->pads[2 * i + 1] < 0)
+            return tl_fail(err, TL_ARG,
+                           "layer '%s': strides %lld, dilation %lld, padding %lld and %lld; "
+                           "allowed: 1 or more, padding 0 or more",
+                           node->name, (long long)a->strides[i], (long long)a->dilation[i],
+                           (long long)a->pads[2 * i], (long long)a->pads[2 * i + 1]);
     dst->rank = 4;
     dst->dims[0] = src->dims[0];
     dst->dims[1] = out_size(src->dims[1], a->pads[0], a->pads[1], kernel->dims[0], a->strides[0],
@@ -219,6 +231,12 @@ fail:
     return status;
 }
 
+/* One primitive makes both gradients; the bias may be trainable without the kernel. */
+static bool trains(const tl_step *step)
+{
+    return step->wants_diff_weights[0] || step->wants_diff_weights[1];
+}
+
 /* diff_weights comes in the primitive's layout and is turned into Keras' by `unpack`. */
 static tl_status create_backward_weights(tl_build *build, tl_step *step,
                                          dnnl_primitive_desc_t hint, tl_error *err)
@@ -242,12 +260,15 @@ static tl_status create_backward_weights(tl_build *build, tl_step *step,
     TL_DNN_GOTO(tl_dnn.memory_desc_clone(&state->diff_packed_md, packed), step->name);
     TL_TRY_GOTO(tl_alloc_aligned((void **)&state->diff_packed, tl_dnn.memory_desc_get_size(packed),
                                  "a weight gradient", err));
-    TL_TRY_GOTO(tl_kernel_md(&state->diff_weights_md, kernel_pack_kind(step->node),
-                             step->node->weights[0], n_groups(step->node), err));
-    TL_DNN_GOTO(tl_dnn.reorder_primitive_desc_create(&unpack, state->diff_packed_md, tl_dnn.engine,
-                                                     state->diff_weights_md, tl_dnn.engine, attr),
-                step->name);
-    TL_TRY_GOTO(tl_primitive_create(&state->unpack, unpack, build, step->name, err));
+    if (step->wants_diff_weights[0]) {
+        TL_TRY_GOTO(tl_kernel_md(&state->diff_weights_md, kernel_pack_kind(step->node),
+                                 step->node->weights[0], n_groups(step->node), err));
+        TL_DNN_GOTO(
+            tl_dnn.reorder_primitive_desc_create(&unpack, state->diff_packed_md, tl_dnn.engine,
+                                                 state->diff_weights_md, tl_dnn.engine, attr),
+            step->name);
+        TL_TRY_GOTO(tl_primitive_create(&state->unpack, unpack, build, step->name, err));
+    }
     status = tl_primitive_create(&state->backward_weights, pd, build, step->name, err);
     pd = NULL;
 fail:
@@ -272,7 +293,7 @@ static tl_status create(tl_build *build, tl_step *step, tl_error *err)
     tl_status status = create_forward_pd(step, build, false, &hint, err);
     if (status == TL_OK && step->diff_src[0] != NULL)
         status = create_backward_data(build, step, hint, err);
-    if (status == TL_OK && step->wants_diff_weights[0])
+    if (status == TL_OK && trains(step))
         status = create_backward_weights(build, step, hint, err);
     if (hint != NULL)
         tl_dnn.primitive_desc_destroy(hint);
@@ -302,7 +323,7 @@ static tl_status bind_backward(tl_step *step, void *scratchpad, tl_error *err)
                                  step->diff_src[0]->data, err));
         TL_TRY(tl_primitive_bind_scratchpad(p, scratchpad, err));
     }
-    if (!step->wants_diff_weights[0])
+    if (!trains(step))
         return TL_OK;
     tl_primitive *p = &state->backward_weights;
     TL_TRY(tl_primitive_bind(p, DNNL_ARG_SRC, step->src[0]->md, step->src[0]->data, err));
@@ -313,6 +334,8 @@ static tl_status bind_backward(tl_step *step, void *scratchpad, tl_error *err)
     if (step->wants_diff_weights[1])
         TL_TRY(bind_vector(p, DNNL_ARG_DIFF_BIAS, step, step->diff_weights[1], err));
     TL_TRY(tl_primitive_bind_scratchpad(p, scratchpad, err));
+    if (!step->wants_diff_weights[0])
+        return TL_OK;
     TL_TRY(tl_primitive_bind(&state->unpack, DNNL_ARG_SRC, state->diff_packed_md,
                              state->diff_packed, err));
     TL_TRY(tl_primitive_bind(&state->unpack, DNNL_ARG_DST, state->diff_weights_md,
@@ -356,10 +379,10 @@ static tl_status backward(tl_step *step, const tl_run *run, tl_error *err)
         TL_TRY(tl_pack_refresh(state->kernel_backward, run->stream, err));
         TL_TRY(tl_primitive_run(&state->backward_data, run, step->name, err));
     }
-    if (step->wants_diff_weights[0]) {
+    if (trains(step))
         TL_TRY(tl_primitive_run(&state->backward_weights, run, step->name, err));
+    if (step->wants_diff_weights[0])
         TL_TRY(tl_primitive_run(&state->unpack, run, step->name, err));
-    }
     return TL_OK;
 }
 

@@ -25,6 +25,10 @@ static tl_status infer(const tl_graph *graph, const tl_node *node, tl_value *dst
                        "layer '%s': the kernel reads %lld features, the input is %s", node->name,
                        kernel != NULL ? (long long)kernel->dims[0] : 0LL,
                        tl_shape_text(src->rank, src->dims, given, sizeof given));
+    const tl_variable *bias = node->weights[1];
+    if (bias != NULL && (int64_t)bias->size != kernel->dims[1])
+        return tl_fail(err, TL_SHAPE, "layer '%s': a bias of %zu values for %lld units",
+                       node->name, bias->size, (long long)kernel->dims[1]);
     *dst = (tl_value){.producer = dst->producer, .rank = src->rank};
     memcpy(dst->dims, src->dims, sizeof dst->dims);
     dst->dims[dst->rank - 1] = kernel->dims[1];

@@ -151,6 +151,22 @@ static inline float pull_back(const tl_step *step, int i, float dy, float self, 
     }
 }
 
+/* maximum: of equal sources the first gets the gradient (TensorFlow); is one before source i equal
+ * to the result at element e of image r? */
+static bool is_beaten(const tl_step *step, int i, const tl_channels *w, int64_t image, int64_t r,
+                      int64_t e)
+{
+    float top = step->dst->data[r * image + e];
+    for (int k = 0; k < i; k++) {
+        const tl_tensor *t = step->src[k];
+        int64_t own_image = (int64_t)(t->bytes / sizeof(float)) / t->dims[0];
+        operand kind = k == 0 ? WHOLE : kind_of(step, k);
+        if (t->data[index_of(kind, w, image, r, e, own_image)] == top)
+            return true;
+    }
+    return false;
+}
+
 static void pull_back_source(tl_step *step, int i)
 {
     const tl_tensor *a = step->src[0];
@@ -170,6 +186,8 @@ static void pull_back_source(tl_step *step, int i)
     for (int64_t r = 0; r < n; r++)
         for (int64_t e = 0; e < image; e++) {
             int64_t own = index_of(kind, &w, image, r, e, own_image);
+            if (step->node->kind == TL_OP_maximum && is_beaten(step, i, &w, image, r, e))
+                continue;
             out[own] += pull_back(step, i, dy[r * image + e], step->src[i]->data[own],
                                   other->data[index_of(other_kind, &w, image, r, e, other_image)],
                                   dst[r * image + e]);

@@ -116,43 +116,50 @@ static transform draw_transform(const tl_step *step, const tl_run *run, int64_t 
     return t;
 }
 
-/* A coordinate outside brought back in by the fill mode; -1: the fill value. */
-static int64_t fill_index(int64_t i, int64_t n, tl_fill mode)
+/* A coordinate outside [0, n - 1] brought back by the fill mode, as TensorFlow's MapCoordinate
+ * does it (before any interpolation); left where it is for TL_FILL_constant. */
+static double map_coordinate(double u, int64_t size, tl_fill mode)
 {
-    if (i >= 0 && i < n)
-        return i;
+    double n = (double)size, period = 2 * n;
     if (mode == TL_FILL_constant)
-        return -1;
-    if (mode == TL_FILL_nearest)
-        return i < 0 ? 0 : n - 1;
-    int64_t period = mode == TL_FILL_reflect ? 2 * n : n;
-    i = ((i % period) + period) % period;
-    return i < n ? i : period - 1 - i; /* reflect: half-sample symmetric (dcba|abcd|dcba) */
+        return u;
+    if (mode == TL_FILL_reflect) { /* half-sample symmetric: dcba|abcd|dcba */
+        u -= period * floor(u / period);
+        u = u >= n ? period - 1 - u : u;
+    } else if (mode == TL_FILL_wrap && size > 1) {
+        if (u < 0)
+            u += n * (trunc(-u / (n - 1)) + 1);
+        else if (u > n - 1)
+            u -= n * trunc(u / (n - 1));
+    }
+    return u < 0 ? 0 : u > n - 1 ? n - 1 : u;
 }
 
 static float pixel(const float *image, int64_t h, int64_t w, int64_t n, int64_t y, int64_t x,
-                   int64_t c, const tl_attrs *a)
+                   int64_t c, float fill_value)
 {
-    y = fill_index(y, h, a->fill_mode);
-    x = fill_index(x, w, a->fill_mode);
-    return y < 0 || x < 0 ? a->fill_value : image[(y * w + x) * n + c];
+    bool inside = y >= 0 && y < h && x >= 0 && x < w;
+    return inside ? image[(y * w + x) * n + c] : fill_value;
 }
 
 static void sample(const float *image, float *to, int64_t h, int64_t w, int64_t n, double y,
                    double x, const tl_attrs *a)
 {
+    float fill = a->fill_value;
+    y = map_coordinate(y, h, a->fill_mode);
+    x = map_coordinate(x, w, a->fill_mode);
     if (a->nearest) {
         for (int64_t c = 0; c < n; c++)
-            to[c] = pixel(image, h, w, n, llrint(y), llrint(x), c, a);
+            to[c] = pixel(image, h, w, n, llround(y), llround(x), c, fill);
         return;
     }
     int64_t y0 = (int64_t)floor(y), x0 = (int64_t)floor(x);
     float fy = (float)(y - (double)y0), fx = (float)(x - (double)x0);
     for (int64_t c = 0; c < n; c++) {
-        float top = pixel(image, h, w, n, y0, x0, c, a) * (1.f - fx) +
-                    pixel(image, h, w, n, y0, x0 + 1, c, a) * fx;
-        float bottom = pixel(image, h, w, n, y0 + 1, x0, c, a) * (1.f - fx) +
-                       pixel(image, h, w, n, y0 + 1, x0 + 1, c, a) * fx;
+        float top = pixel(image, h, w, n, y0, x0, c, fill) * (1.f - fx) +
+                    pixel(image, h, w, n, y0, x0 + 1, c, fill) * fx;
+        float bottom = pixel(image, h, w, n, y0 + 1, x0, c, fill) * (1.f - fx) +
+                       pixel(image, h, w, n, y0 + 1, x0 + 1, c, fill) * fx;
         to[c] = top * (1.f - fy) + bottom * fy;
     }
 }

@@ -25,7 +25,8 @@ static tl_status infer(const tl_graph *graph, const tl_node *node, tl_value *dst
     for (int i = 0; i < 2; i++) {
         int64_t before = a->pads[2 * i], after = a->pads[2 * i + 1];
         int64_t room = src->dims[1 + i] + before + after - a->pool[i];
-        if (before >= a->pool[i] || after >= a->pool[i] || a->pool[i] < 1 || a->strides[i] < 1)
+        if (before < 0 || after < 0 || before >= a->pool[i] || after >= a->pool[i] ||
+            a->pool[i] < 1 || a->strides[i] < 1)
             return tl_fail(
                 err, TL_SHAPE,
                 "layer '%s': pool size %lld with padding %lld and %lld; the padding must "
@@ -210,6 +211,7 @@ static tl_status global_forward(tl_step *step, const tl_run *run, tl_error *err)
     return TL_OK;
 }
 
+/* Equal maxima share the gradient (TensorFlow's reduce_max). */
 static tl_status global_backward(tl_step *step, const tl_run *run, tl_error *err)
 {
     (void)run, (void)err;
@@ -225,14 +227,14 @@ static tl_status global_backward(tl_step *step, const tl_run *run, tl_error *err
     for (int64_t i = 0; i < n; i++)
         for (int64_t k = 0; k < c; k++) {
             int64_t base = i * w.image + k / w.block * w.block_stride + k % w.block;
-            float share = diff[i * c + k] / (float)w.n_positions;
+            float top = is_max ? dst[i * c + k] : 0.f;
+            int64_t shares = is_max ? 0 : w.n_positions;
+            for (int64_t p = 0; is_max && p < w.n_positions; p++)
+                shares += src[base + p * w.position] == top;
+            float share = diff[i * c + k] / (float)shares;
             for (int64_t p = 0; p < w.n_positions; p++)
-                if (!is_max)
+                if (!is_max || src[base + p * w.position] == top)
                     out->data[base + p * w.position] = share;
-                else if (src[base + p * w.position] == dst[i * c + k]) {
-                    out->data[base + p * w.position] = diff[i * c + k];
-                    break;
-                }
         }
     return TL_OK;
 }

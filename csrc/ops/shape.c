@@ -41,6 +41,12 @@ static tl_status infer_pad(const tl_graph *graph, const tl_node *node, tl_value 
     if (src->rank != 4)
         return tl_fail(err, TL_SHAPE, "layer '%s': needs (N, H, W, C), got %s", node->name,
                        tl_shape_text(src->rank, src->dims, given, sizeof given));
+    const int64_t *p = node->attrs.pads;
+    if (p[0] < 0 || p[1] < 0 || p[2] < 0 || p[3] < 0)
+        return tl_fail(err, TL_ARG,
+                       "layer '%s': rows and columns (%lld, %lld, %lld, %lld); allowed: 0 or more",
+                       node->name, (long long)p[0], (long long)p[1], (long long)p[2],
+                       (long long)p[3]);
     int64_t sign = node->kind == TL_OP_crop2d ? -1 : 1;
     int producer = dst->producer;
     *dst = *src;

@@ -88,8 +88,8 @@ static int only_reader(const tl_plan *plan, int value)
     return -1;
 }
 
-/* Is every other reader of value before `node` in the order of execution, and none of them a view
- * of its memory? */
+/* Is every reader of value but `sum` before `node` in the order of execution, and none of them a
+ * view of its memory? (`node` itself must not read what it writes over.) */
 static bool dies_in(const tl_plan *plan, int value, int sum, int node)
 {
     int readers = 0;
@@ -97,7 +97,7 @@ static bool dies_in(const tl_plan *plan, int value, int sum, int node)
         for (int k = 0; plan->needed[v] && !plan->is_feed[v] && k < plan->nodes[v].n_src; k++)
             if (plan->nodes[v].src[k] == value) {
                 readers++;
-                if ((v != sum && v > node) || tl_op_find(plan->nodes[v].kind)->is_view)
+                if ((v != sum && v >= node) || tl_op_find(plan->nodes[v].kind)->is_view)
                     return false;
             }
     if (tl_op_find(plan->nodes[value].kind)->is_view)
@@ -117,7 +117,7 @@ static bool fuses_activation(const tl_node *node)
     return node->kind == TL_OP_activation && node->attrs.kind != TL_ACT_softmax;
 }
 
-static group find_group(const tl_plan *plan, int conv)
+static group find_group(const tl_plan *plan, int conv, tl_layout dst)
 {
     group g = {.residual = -1, .sum = -1, .dst = conv};
     int next = only_reader(plan, g.dst);
@@ -133,10 +133,8 @@ static group find_group(const tl_plan *plan, int conv)
         int other = sum->src[0] == g.dst ? sum->src[1] : sum->src[0];
         const tl_tensor *t = plan->primary[other]; /* made before this convolution? */
         const tl_value *a = &plan->graph->values[g.dst], *b = &plan->graph->values[other];
-        if (other != g.dst && other != plan->nodes[conv].src[0] && t != NULL &&
-            !plan->is_feed[other] && a->rank == b->rank &&
-            memcmp(a->dims, b->dims, (size_t)a->rank * sizeof *a->dims) == 0 &&
-            t->layout == plan->primary[plan->nodes[conv].src[0]]->layout &&
+        if (other != g.dst && t != NULL && !plan->is_feed[other] && a->rank == b->rank &&
+            memcmp(a->dims, b->dims, (size_t)a->rank * sizeof *a->dims) == 0 && t->layout == dst &&
             dies_in(plan, other, next, conv)) {
             g.residual = other;
             g.sum = g.dst = next;
@@ -166,8 +164,6 @@ static tl_status add_step(tl_plan *plan, int value, bool *done, tl_error *err)
     const tl_op *op = tl_op_find(node->kind);
     bool is_conv = node->kind == TL_OP_conv2d || node->kind == TL_OP_depthwise_conv2d;
     group g = {.residual = -1, .sum = -1, .dst = value};
-    if (is_conv && !plan->needs_gradient[value])
-        g = find_group(plan, value);
     tl_layout src = plan->primary[node->src[0]]->layout, dst = TL_LAYOUT_PLAIN;
     if (op->choose != NULL && plan->graph->values[node->src[0]].rank == 4)
         op->choose(plan->graph, node, spatial_layout(plan), &src, &dst);
@@ -175,6 +171,8 @@ static tl_status add_step(tl_plan *plan, int value, bool *done, tl_error *err)
         src = TL_LAYOUT_PLAIN;
     if (plan->graph->values[value].rank != 4)
         dst = TL_LAYOUT_PLAIN;
+    if (is_conv && !plan->needs_gradient[value])
+        g = find_group(plan, value, dst);
     for (int k = 0; k < node->n_src; k++) { /* changes of layout come before the step itself */
         tl_tensor *unused;
         TL_TRY(demand(plan, node->src[k], src, &unused, err));
@@ -196,10 +194,8 @@ static tl_status add_step(tl_plan *plan, int value, bool *done, tl_error *err)
                               g.activation->attrs.alpha, &algorithm, &step->alpha, &beta);
     }
     if (g.residual >= 0) {
-        tl_tensor *residual = NULL;
-        TL_TRY(demand(plan, g.residual, dst, &residual, err));
         step->adds_residual = true;
-        step->dst->alias = residual;
+        step->dst->alias = plan->primary[g.residual];
     }
     if (op->is_view)
         step->dst->alias = step->src[0];

@@ -65,6 +65,17 @@ static int read_ints(PyObject *object, int64_t *out, int max)
     return n;
 }
 
+/* Exactly n integers, or -1. */
+static int read_exactly(PyObject *object, int64_t *out, int n, const char *what)
+{
+    int read = read_ints(object, out, n);
+    if (read >= 0 && read < n) {
+        PyErr_Format(PyExc_ValueError, "%s: %d numbers where %d are needed", what, read, n);
+        return -1;
+    }
+    return read;
+}
+
 static int read_floats(PyObject *object, float *out, int max)
 {
     PyObject *items = PySequence_Tuple(object);
@@ -166,13 +177,13 @@ static int set_attr(tl_attrs *a, const char *key, PyObject *value, int *scale_n,
 {
 #define IS(name) (strcmp(key, name) == 0)
     if (IS("strides"))
-        return read_ints(value, a->strides, 2);
+        return read_exactly(value, a->strides, 2, key);
     if (IS("dilation"))
-        return read_ints(value, a->dilation, 2);
+        return read_exactly(value, a->dilation, 2, key);
     if (IS("pool"))
-        return read_ints(value, a->pool, 2);
+        return read_exactly(value, a->pool, 2, key);
     if (IS("pads"))
-        return read_ints(value, a->pads, 4);
+        return read_exactly(value, a->pads, 4, key);
     if (IS("groups"))
         return (a->groups = PyLong_AsLongLong(value)) == -1 && PyErr_Occurred() ? -1 : 0;
     if (IS("kind")) {
@@ -324,6 +335,10 @@ static PyObject *graph_add(PyObject *self, PyObject *args, PyObject *kwargs)
     }
     for (int i = 0; i < n_src; i++)
         src[i] = (int)src64[i];
+    if (kind == TL_OP_input) {
+        PyErr_SetString(PyExc_ValueError, "an input is made with Graph.input");
+        return NULL;
+    }
     tl_attrs attrs;
     if (read_attrs(&attrs, kwargs) < 0) {
         free_attrs(&attrs);

@@ -250,6 +250,47 @@ static void plan_dealloc(PyObject *self)
     Py_DECREF(type);
 }
 
+/* Which slots an optimizer uses, in the order of tl_update. */
+static bool uses_slot(const tl_optimizer *o, int k)
+{
+    if (o->kind == TL_SGD)
+        return k == 0 && o->momentum != 0.f;
+    if (o->kind == TL_ADAM)
+        return k < 2 || o->amsgrad;
+    return k == 0 || (k == 1 ? o->momentum > 0.f : o->centered);
+}
+
+/* One (variable, slots, decays, l1, l2) into update i. */
+static int read_update(plan_object *self, tl_py_state *state, PyObject *tuple, int i)
+{
+    PyObject *variable, *slots;
+    int decays;
+    tl_update *u = &self->updates[i];
+    if (!PyArg_ParseTuple(tuple, "OO!pff:update", &variable, &PyTuple_Type, &slots, &decays,
+                          &u->l1, &u->l2))
+        return -1;
+    if ((u->variable = tl_py_variable(state, variable)) == NULL)
+        return -1;
+    u->decays = decays && self->optimizer.weight_decay != 0.f;
+    u->gradient = tl_plan_gradient(self->plan, i);
+    for (int k = 0; k < TL_MAX_SLOTS; k++) {
+        PyObject *slot = k < PyTuple_Size(slots) ? PyTuple_GetItem(slots, k) : Py_None;
+        if (slot != Py_None) {
+            if ((u->slots[k] = tl_py_variable(state, slot)) == NULL)
+                return -1;
+            tl_variable_retain(u->slots[k]);
+        }
+        if (uses_slot(&self->optimizer, k) &&
+            (u->slots[k] == NULL || u->slots[k]->size != u->variable->size)) {
+            PyErr_Format(PyExc_ValueError,
+                         "update %d: slot %d is missing or has another size than its variable", i,
+                         k);
+            return -1;
+        }
+    }
+    return 0;
+}
+
 /* set_optimizer(spec, [(variable, slots, decays, l1, l2), ...]) in the order of `trainable`. */
 static PyObject *plan_set_optimizer(PyObject *object, PyObject *args)
 {
@@ -263,32 +304,17 @@ static PyObject *plan_set_optimizer(PyObject *object, PyObject *args)
                      PyTuple_Size(list), self->n_trainable);
         return NULL;
     }
+    if (self->busy) {
+        PyErr_SetString(PyExc_RuntimeError, "this model is running in another thread");
+        return NULL;
+    }
+    self->has_optimizer = false;
     if (read_optimizer(spec, &self->optimizer) < 0)
         return NULL;
     release_slots(self);
-    for (int i = 0; i < self->n_trainable; i++) {
-        PyObject *variable, *slots;
-        int decays;
-        float l1, l2;
-        if (!PyArg_ParseTuple(PyTuple_GetItem(list, i), "OO!pff:update", &variable, &PyTuple_Type,
-                              &slots, &decays, &l1, &l2))
+    for (int i = 0; i < self->n_trainable; i++)
+        if (read_update(self, state, PyTuple_GetItem(list, i), i) < 0)
             return NULL;
-        tl_update *u = &self->updates[i];
-        if ((u->variable = tl_py_variable(state, variable)) == NULL)
-            return NULL;
-        u->decays = decays && self->optimizer.weight_decay != 0.f;
-        u->l1 = l1;
-        u->l2 = l2;
-        u->gradient = tl_plan_gradient(self->plan, i);
-        for (Py_ssize_t k = 0; k < PyTuple_Size(slots) && k < TL_MAX_SLOTS; k++) {
-            PyObject *slot = PyTuple_GetItem(slots, k);
-            if (slot == Py_None)
-                continue;
-            if ((u->slots[k] = tl_py_variable(state, slot)) == NULL)
-                return NULL;
-            tl_variable_retain(u->slots[k]);
-        }
-    }
     self->has_optimizer = true;
     Py_RETURN_NONE;
 }
@@ -525,6 +551,10 @@ static PyObject *plan_gradients(PyObject *object, PyObject *unused)
 {
     (void)unused;
     plan_object *self = (plan_object *)object;
+    if (self->busy) {
+        PyErr_SetString(PyExc_RuntimeError, "this model is running in another thread");
+        return NULL;
+    }
     PyObject *list = PyList_New(self->n_trainable);
     for (int i = 0; list != NULL && i < self->n_trainable; i++) {
         const tl_variable *v = self->updates[i].variable;

@@ -74,30 +74,31 @@ static double softmax_row(const tl_loss *loss, const float *z, const float *targ
         mass += y;
     }
     for (int64_t c = 0; diff != NULL && c < n; c++)
-        diff[c] =
+        diff[c] +=
             (float)(scale * (exp(z[c] - log_sum) * mass - target_of(loss, targets, label, c, n)));
     return value;
 }
 
-/* From probabilities: p / sum(p) (not for the sparse loss, whose clipped logs are normalised again
- * by a softmax), clipped, -sum_c y_c log p_c. */
+/* From probabilities: -sum_c y_c log q_c. categorical: q = p / sum(p), clipped. sparse: the
+ * clipped logs are normalised again by a softmax, q = clip(p) / sum(clip(p)). Nothing flows where
+ * a value is clipped. */
 static double probability_row(const tl_loss *loss, const float *p, const float *targets,
                               int64_t label, int64_t n, double scale, float *diff)
 {
+    bool sparse = loss->kind == TL_LOSS_sparse_categorical_crossentropy;
     double sum = 0, value = 0, mass = 0;
     for (int64_t c = 0; c < n; c++)
-        sum += loss->kind == TL_LOSS_categorical_crossentropy ? p[c] : clipped(p[c]);
+        sum += sparse ? clipped(p[c]) : p[c];
     for (int64_t c = 0; c < n; c++) {
-        double y = target_of(loss, targets, label, c, n);
-        double q = loss->kind == TL_LOSS_categorical_crossentropy ? clipped(p[c] / sum)
-                                                                  : clipped(p[c]) / sum;
-        value -= y * log(q);
-        mass += y;
+        double y = target_of(loss, targets, label, c, n), q = p[c] / sum;
+        value -= y * log(sparse ? clipped(p[c]) / sum : clipped(q));
+        mass += sparse || clipped(q) == q ? y : 0;
     }
     for (int64_t c = 0; diff != NULL && c < n; c++) {
-        double y = target_of(loss, targets, label, c, n);
-        bool inside = p[c] / sum > EPSILON && p[c] / sum < 1 - EPSILON;
-        diff[c] = (float)(scale * (inside ? mass / sum - y / p[c] : 0));
+        double y = target_of(loss, targets, label, c, n), q = p[c] / sum;
+        bool inside = sparse ? clipped(p[c]) == p[c] : clipped(q) == q;
+        double own = inside ? y / p[c] : 0, shared = inside || !sparse ? mass / sum : 0;
+        diff[c] += (float)(scale * (shared - own));
     }
     return value;
 }
@@ -111,7 +112,7 @@ static double sigmoid_row(const tl_loss *loss, const float *z, const float *targ
         double y = target_of(loss, targets, 0, c, n), x = z[c];
         value += fmax(x, 0) - x * y + log1p(exp(-fabs(x)));
         if (diff != NULL)
-            diff[c] = (float)(scale / (double)n * (1 / (1 + exp(-x)) - y));
+            diff[c] += (float)(scale / (double)n * (1 / (1 + exp(-x)) - y));
     }
     return value / (double)n;
 }
@@ -124,7 +125,7 @@ static double bernoulli_row(const tl_loss *loss, const float *p, const float *ta
         double y = target_of(loss, targets, 0, c, n), q = clipped(p[c]);
         value -= y * log(q) + (1 - y) * log(1 - q);
         if (diff != NULL)
-            diff[c] = q == p[c] ? (float)(scale / (double)n * ((1 - y) / (1 - q) - y / q)) : 0.f;
+            diff[c] += q == p[c] ? (float)(scale / (double)n * ((1 - y) / (1 - q) - y / q)) : 0.f;
     }
     return value / (double)n;
 }
@@ -148,7 +149,7 @@ static double binary_focal_row(const tl_loss *loss, const float *x, const float 
         double slope = loss->from_logits ? slope_p * p * (1 - p) + factor * (p - y)
                        : q == p          ? slope_p + factor * ((1 - y) / (1 - q) - y / q)
                                          : slope_p;
-        diff[c] = (float)(scale / (double)n * balance * slope);
+        diff[c] += (float)(scale / (double)n * balance * slope);
     }
     return value / (double)n;
 }
@@ -174,7 +175,7 @@ static double categorical_focal_row(const tl_loss *loss, const float *x, const f
                 value -= loss->alpha * factor * y * log(q);
                 inner += slope * r;
             } else {
-                diff[c] = (float)(scale * (slope - inner) * (loss->from_logits ? r : 1 / sum));
+                diff[c] += (float)(scale * (slope - inner) * (loss->from_logits ? r : 1 / sum));
             }
         }
     return value;
@@ -225,7 +226,7 @@ static double mean_row(const tl_loss *loss, const float *x, const float *targets
     for (int64_t c = 0; c < n; c++) {
         value += element(loss, x[c], signs ? 2 * targets[c] - 1 : targets[c], &slope);
         if (diff != NULL)
-            diff[c] = (float)(scale / (double)n * slope);
+            diff[c] += (float)(scale / (double)n * slope);
     }
     return value / (double)n;
 }
@@ -245,7 +246,7 @@ static double categorical_hinge_row(const float *x, const float *y, int64_t n, d
     double value = wrong - right + 1;
     for (int64_t c = 0; diff != NULL && c < n; c++) {
         double share = (1 - (double)y[c]) * x[c] == wrong ? (1 - y[c]) / (double)ties : 0;
-        diff[c] = value > 0 ? (float)(scale * (share - y[c])) : 0.f;
+        diff[c] += value > 0 ? (float)(scale * (share - y[c])) : 0.f;
     }
     return fmax(value, 0);
 }
@@ -258,7 +259,7 @@ static double divergence_row(const float *x, const float *targets, int64_t n, do
         double y = fmin(fmax(targets[c], EPSILON), 1), p = fmin(fmax(x[c], EPSILON), 1);
         value += y * log(y / p);
         if (diff != NULL)
-            diff[c] = p == x[c] ? (float)(scale * -y / p) : 0.f;
+            diff[c] += p == x[c] ? (float)(scale * -y / p) : 0.f;
     }
     return value;
 }
@@ -275,7 +276,7 @@ static double cosine_row(const float *x, const float *y, int64_t n, double scale
     double x_norm = fmax(sqrt(xx), EPSILON), y_norm = fmax(sqrt(yy), EPSILON);
     double along = sqrt(xx) > EPSILON ? xy / (xx * x_norm * y_norm) : 0;
     for (int64_t c = 0; diff != NULL && c < n; c++)
-        diff[c] = (float)(scale * (x[c] * along - y[c] / (x_norm * y_norm)));
+        diff[c] += (float)(scale * (x[c] * along - y[c] / (x_norm * y_norm)));
     return -xy / (x_norm * y_norm);
 }
 

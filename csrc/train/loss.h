@@ -32,7 +32,7 @@ int tl_loss_source(const tl_graph *graph, int output, tl_loss_kind kind, bool *f
 
 /* rows predictions of n values each; targets (rows, n), or (rows,) for the sparse loss;
  * sample_weight (rows,) or NULL. Adds the mean weighted loss (without loss->weight) to *total,
- * writes d(weight * loss)/d(pred) to diff unless NULL. TL_ARG for a class index out of range. */
+ * adds d(weight * loss)/d(pred) to diff unless NULL. TL_ARG for a class index out of range. */
 tl_status tl_loss_compute(const tl_loss *loss, const float *pred, const float *targets,
                           const float *sample_weight, int64_t rows, int64_t n, float *diff,
                           double *total, tl_error *err);
