@@ -286,56 +286,125 @@ RANDOM_OPS = {"dropout", "random_affine"}
 # ---- losses: value per row --------------------------------------------------------------------
 
 
-def _smooth(y, label_smoothing, to):
-    return y * (1 - label_smoothing) + label_smoothing * to
+def _smooth(y, spec, to):
+    smoothing = spec.get("label_smoothing", 0.0)
+    return y * (1 - smoothing) + smoothing * to
 
 
-def categorical_crossentropy(z, y, *, from_logits, label_smoothing=0.0):
-    y = _smooth(y, label_smoothing, 1 / z.shape[-1])
-    if from_logits:
+def _clipped(p, low=EPSILON, high=1 - EPSILON):
+    return np.clip(p, low, high)
+
+
+def categorical_crossentropy(z, y, spec):
+    y = _smooth(y, spec, 1 / z.shape[-1])
+    if spec.get("from_logits"):
         z = z - z.max(axis=-1, keepdims=True)
         return -(y * (z - np.log(np.exp(z).sum(axis=-1, keepdims=True)))).sum(axis=-1)
-    p = np.clip(z / z.sum(axis=-1, keepdims=True), EPSILON, 1 - EPSILON)
+    p = _clipped(z / z.sum(axis=-1, keepdims=True))
     return -(y * np.log(p)).sum(axis=-1)
 
 
-def sparse_categorical_crossentropy(z, y, *, from_logits, label_smoothing=0.0):
-    if not from_logits:  # the clipped logarithms go through a softmax again
-        z = np.log(np.clip(z, EPSILON, 1 - EPSILON))
+def sparse_categorical_crossentropy(z, y, spec):
+    if not spec.get("from_logits"):  # the clipped logarithms go through a softmax again
+        z = np.log(_clipped(z))
     one_hot = np.eye(z.shape[-1])[y.astype(int)]
-    return categorical_crossentropy(z, one_hot, from_logits=True)
+    return categorical_crossentropy(z, one_hot, {"from_logits": True})
 
 
-def binary_crossentropy(z, y, *, from_logits, label_smoothing=0.0):
-    y = _smooth(y, label_smoothing, 0.5)
-    if from_logits:
+def binary_crossentropy(z, y, spec):
+    y = _smooth(y, spec, 0.5)
+    if spec.get("from_logits"):
         return (np.maximum(z, 0) - z * y + np.log1p(np.exp(-np.abs(z)))).mean(axis=-1)
-    p = np.clip(z, EPSILON, 1 - EPSILON)
+    p = _clipped(z)
     return -(y * np.log(p) + (1 - y) * np.log(1 - p)).mean(axis=-1)
 
 
-def mean_squared_error(z, y, *, from_logits=False, label_smoothing=0.0):
+def binary_focal_crossentropy(z, y, spec):
+    y = _smooth(y, spec, 0.5)
+    p = 1 / (1 + np.exp(-z)) if spec.get("from_logits") else z
+    q, alpha = _clipped(p), spec["alpha"]
+    entropy = -(y * np.log(q) + (1 - y) * np.log(1 - q))
+    right = y * p + (1 - y) * (1 - p)
+    balance = y * alpha + (1 - y) * (1 - alpha) if spec.get("apply_class_balancing") else 1
+    return (balance * (1 - right) ** spec["gamma"] * entropy).mean(axis=-1)
+
+
+def categorical_focal_crossentropy(z, y, spec):
+    y = _smooth(y, spec, 1 / z.shape[-1])
+    p = _softmax(z, None) if spec.get("from_logits") else z
+    p = _clipped(p / p.sum(axis=-1, keepdims=True))
+    return -(spec["alpha"] * (1 - p) ** spec["gamma"] * y * np.log(p)).sum(axis=-1)
+
+
+def mean_squared_error(z, y, spec):
     return ((z - y) ** 2).mean(axis=-1)
 
 
-def mean_absolute_error(z, y, *, from_logits=False, label_smoothing=0.0):
+def mean_absolute_error(z, y, spec):
     return np.abs(z - y).mean(axis=-1)
 
 
-LOSSES = {
-    "categorical_crossentropy": categorical_crossentropy,
-    "sparse_categorical_crossentropy": sparse_categorical_crossentropy,
-    "binary_crossentropy": binary_crossentropy, "mean_squared_error": mean_squared_error,
-    "mean_absolute_error": mean_absolute_error,
-}
+def mean_absolute_percentage_error(z, y, spec):
+    return 100 * (np.abs(y - z) / np.maximum(np.abs(y), EPSILON)).mean(axis=-1)
+
+
+def mean_squared_logarithmic_error(z, y, spec):
+    z, y = (np.log(np.maximum(a, EPSILON) + 1) for a in (z, y))
+    return ((z - y) ** 2).mean(axis=-1)
+
+
+def huber(z, y, spec):
+    e, delta = np.abs(z - y), spec["delta"]
+    return np.where(e <= delta, e**2 / 2, delta * e - delta**2 / 2).mean(axis=-1)
+
+
+def log_cosh(z, y, spec):
+    return np.log(np.cosh(z - y)).mean(axis=-1)
+
+
+def poisson(z, y, spec):
+    return (z - y * np.log(z + EPSILON)).mean(axis=-1)
+
+
+def _signs(y):
+    """Labels 0 and 1 stand for -1 and 1."""
+    return 2 * y - 1 if np.isin(y, (0, 1)).all() else y
+
+
+def hinge(z, y, spec):
+    return np.maximum(1 - _signs(y) * z, 0).mean(axis=-1)
+
+
+def squared_hinge(z, y, spec):
+    return (np.maximum(1 - _signs(y) * z, 0) ** 2).mean(axis=-1)
+
+
+def categorical_hinge(z, y, spec):
+    right, wrong = (y * z).sum(axis=-1), ((1 - y) * z).max(axis=-1)
+    return np.maximum(wrong - right + 1, 0)
+
+
+def kl_divergence(z, y, spec):
+    z, y = _clipped(z, high=1), _clipped(y, high=1)
+    return (y * np.log(y / z)).sum(axis=-1)
+
+
+def cosine_similarity(z, y, spec):
+    z, y = (a / np.maximum(np.linalg.norm(a, axis=-1, keepdims=True), EPSILON) for a in (z, y))
+    return -(z * y).sum(axis=-1)
+
+
+LOSSES = {f.__name__: f for f in (
+    categorical_crossentropy, sparse_categorical_crossentropy, binary_crossentropy,
+    mean_squared_error, mean_absolute_error, mean_absolute_percentage_error,
+    mean_squared_logarithmic_error, huber, log_cosh, poisson, hinge, squared_hinge,
+    categorical_hinge, kl_divergence, cosine_similarity, binary_focal_crossentropy,
+    categorical_focal_crossentropy)}
 
 
 def loss(spec, prediction, targets, sample_weight=None):
     """Keras' reduction: sum(weight * loss) / number of losses."""
-    rows = LOSSES[spec["kind"]](prediction, np.asarray(targets, float),
-                                from_logits=spec.get("from_logits", False),
-                                label_smoothing=spec.get("label_smoothing", 0.0))
-    rows = rows.reshape(-1)
+    rows = LOSSES[spec["kind"]](prediction, np.asarray(targets, float), spec).reshape(-1)
     weight = 1.0 if sample_weight is None else np.asarray(sample_weight, float).reshape(-1)
     return float((rows * weight).sum() / len(rows))
 

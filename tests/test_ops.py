@@ -4,12 +4,9 @@ weights and inputs, fusions, random numbers, bits, and what wrong shapes are tol
 import re
 from pathlib import Path
 
-import numpy as np
 import op_references as ref
 import pytest
-from op_net import Net, assert_close, check_forward, check_gradients, threads
-
-from tlfast import _core
+from op_net import Net, check_forward, check_gradients, threads
 
 ROOT = Path(__file__).resolve().parent.parent
 
