@@ -13,6 +13,7 @@
 #define ROWS 4
 #define VECTORS 2
 #define NAME(x) x##_base
+#include "kernels/vector_body.h"
 #include "kernels/winograd_body.h"
 
 #pragma GCC push_options
@@ -21,6 +22,7 @@
 #define ROWS 6
 #define VECTORS 2
 #define NAME(x) x##_avx2
+#include "kernels/vector_body.h"
 #include "kernels/winograd_body.h"
 #pragma GCC pop_options
 
@@ -30,6 +32,7 @@
 #define ROWS 12
 #define VECTORS 2
 #define NAME(x) x##_avx512
+#include "kernels/vector_body.h"
 #include "kernels/winograd_body.h"
 #pragma GCC pop_options
 

@@ -1,25 +1,6 @@
-/* Body of the Winograd kernels, included by winograd.c once per instruction set with
- *   WIDTH   floats per vector     ROWS, VECTORS   tile of one product held in registers
+/* Body of the Winograd kernels, included by winograd.c behind vector_body.h, once per instruction
+ * set with WIDTH   floats per vector     ROWS, VECTORS   tile of one product held in registers
  *   NAME(x) the name of a function in this version */
-typedef float NAME(vec) __attribute__((vector_size(WIDTH * 4), aligned(4)));
-typedef int NAME(mask) __attribute__((vector_size(WIDTH * 4)));
-#define VEC NAME(vec)
-
-static inline __attribute__((always_inline)) VEC NAME(load)(const float *p)
-{
-    return *(const VEC *)p;
-}
-
-static inline __attribute__((always_inline)) void NAME(store)(float *p, VEC x)
-{
-    *(VEC *)p = x;
-}
-
-static inline __attribute__((always_inline)) VEC NAME(choose)(NAME(mask) first, VEC a, VEC b)
-{
-    return (VEC)(((NAME(mask))a & first) | ((NAME(mask))b & ~first));
-}
-
 /* B' along one axis. */
 static inline __attribute__((always_inline)) void NAME(src_axis)(const VEC *d, int step, VEC *out)
 {
@@ -158,10 +139,8 @@ static void NAME(transform_dst)(const float *m, int64_t first, int64_t n_rows, i
                     VEC value = column[y] + bias;
                     if (end->adds)
                         value += NAME(load)(p);
-                    if (end->clips) {
-                        value = NAME(choose)(value < low, low, value);
-                        value = NAME(choose)(value > high, high, value);
-                    }
+                    if (end->clips)
+                        value = NAME(clip)(value, low, high);
                     NAME(store)(p, value);
                 }
             }
@@ -177,6 +156,7 @@ static const tl_winograd_kernels NAME(kernels) = {
 };
 
 #undef VEC
+#undef MASK
 #undef WIDTH
 #undef ROWS
 #undef VECTORS

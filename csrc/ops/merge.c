@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "kernels/norm.h"
 #include "ops/step.h"
 
 typedef enum operand { WHOLE, PER_CHANNEL, PER_POSITION } operand;
@@ -218,8 +219,60 @@ static tl_status backward(tl_step *step, const tl_run *run, tl_error *err)
 MERGE_OP(subtract)
 MERGE_OP(multiply)
 MERGE_OP(maximum)
-const tl_op tl_op_add = {
-    .infer = infer, .choose = choose, .forward = forward, .backward = backward};
+
+/* ---- add ---- */
+
+#define BLOCK ((int64_t)1 << 14) /* floats a thread adds at a time */
+
+static void add_blocks(float *sum, const float *a, const float *b, int64_t n)
+{
+    const tl_norm_kernels *kernels = tl_norm();
+#pragma omp parallel for schedule(static) if (n > BLOCK)
+    for (int64_t at = 0; at < n; at += BLOCK)
+        kernels->add(sum + at, a + at, b + at, n - at < BLOCK ? n - at : BLOCK);
+}
+
+static bool all_whole(const tl_step *step)
+{
+    for (int i = 1; i < step->n_src; i++)
+        if (kind_of(step, i) != WHOLE)
+            return false;
+    return step->n_src > 1;
+}
+
+static tl_status forward_add(tl_step *step, const tl_run *run, tl_error *err)
+{
+    if (!all_whole(step))
+        return forward(step, run, err);
+    int64_t n = (int64_t)(step->dst->bytes / sizeof(float));
+    for (int i = 1; i < step->n_src; i++)
+        add_blocks(step->dst->data, i == 1 ? step->src[0]->data : step->dst->data,
+                   step->src[i]->data, n);
+    return TL_OK;
+}
+
+static tl_status backward_add(tl_step *step, const tl_run *run, tl_error *err)
+{
+    (void)run, (void)err;
+    const float *dy = step->dst->diff->data;
+    int64_t n = (int64_t)(step->dst->bytes / sizeof(float));
+    for (int i = 0; i < step->n_src; i++) {
+        tl_tensor *diff = step->diff_src[i];
+        if (diff != NULL && (i > 0 && kind_of(step, i) != WHOLE))
+            pull_back_source(step, i);
+        else if (diff != NULL && step->accumulate[i])
+            add_blocks(diff->data, diff->data, dy, n);
+        else if (diff != NULL && diff->data != dy)
+            memcpy(diff->data, dy, (size_t)n * sizeof(float));
+    }
+    return TL_OK;
+}
+
+const tl_op tl_op_add = {.infer = infer,
+                         .choose = choose,
+                         .passes_diff = true,
+                         .forward = forward_add,
+                         .backward = backward_add};
 const tl_op tl_op_average = {
     .infer = infer, .choose = choose, .forward = forward, .backward = backward};
 

@@ -1,13 +1,16 @@
-/* batch_norm over the last axis. Inference (or frozen): an affine map by the moving statistics.
- * Training: batch mean and biased variance (Keras 3), whose moving averages are staged in the
- * workspace and written by the update that ends the step.
- * A channel's sums are made by one thread in one order, so bits do not depend on the thread count.
- */
+/* batch_norm over the last axis, with the ReLU behind it where there is one. Inference (or
+ * frozen): an affine map by the moving statistics. Training: batch mean and biased variance (Keras
+ * 3), whose moving averages are staged in the workspace and written by the update that ends the
+ * step. Nothing but the source is kept for backward: where the ReLU let values through is computed
+ * again. A channel's sums are made by one thread in one order, so bits do not depend on the thread
+ * count. */
+#include "ops/norm.h"
+
 #include <math.h>
 #include <string.h>
 
 #include "base/alloc.h"
-#include "ops/norm.h"
+#include "kernels/norm.h"
 #include "ops/step.h"
 
 enum { GAMMA, BETA, MEAN, VARIANCE };
@@ -30,7 +33,7 @@ static tl_status infer(const tl_graph *graph, const tl_node *node, tl_value *dst
     return TL_OK;
 }
 
-/* Workspace: mean and 1/sqrt(var + eps) used, and (training mode) variance, per channel. */
+/* Workspace, per channel: the mean, 1/sqrt(var + eps) and variance that forward used. */
 static float *used_mean(const tl_step *step)
 {
     return step->workspace;
@@ -41,7 +44,7 @@ static float *used_inverse(const tl_step *step)
     return (float *)step->workspace + step->node->weights[MEAN]->size;
 }
 
-static float *batch_variance(const tl_step *step)
+static float *used_variance(const tl_step *step)
 {
     return (float *)step->workspace + 2 * step->node->weights[MEAN]->size;
 }
@@ -53,40 +56,51 @@ static tl_status create(tl_build *build, tl_step *step, tl_error *err)
     return TL_OK;
 }
 
-/* Mean and biased variance of one channel: two passes, sums in double. */
-static void channel_statistics(const tl_tensor *t, tl_channels w, int64_t c, double *mean,
-                               double *variance)
+/* A group of channels: `runs` runs of `n` positions, `run` floats from one to the next. */
+typedef struct group {
+    int64_t at, runs, run, n, stride, channel;
+    int width, real; /* channels with and without padding */
+} group;
+
+static int64_t count_groups(const tl_tensor *t)
 {
-    int64_t image = w.blocks * w.inner * w.stride, positions = w.outer * w.inner;
-    const float *base = t->data + c / w.width * w.inner * w.stride + c % w.width;
-    double sum = 0, squares = 0;
-    for (int64_t o = 0; o < w.outer; o++)
-        for (int64_t p = 0; p < w.inner; p++)
-            sum += base[o * image + p * w.stride];
-    *mean = sum / (double)positions;
-    for (int64_t o = 0; o < w.outer; o++)
-        for (int64_t p = 0; p < w.inner; p++) {
-            double d = base[o * image + p * w.stride] - *mean;
-            squares += d * d;
-        }
-    *variance = squares / (double)positions;
+    tl_channels w = tl_tensor_channels(t);
+    return w.blocks > 1 || w.width <= TL_NORM_WIDTH
+               ? w.blocks
+               : (w.width + TL_NORM_WIDTH - 1) / TL_NORM_WIDTH;
 }
 
-static void make_statistics(tl_step *step)
+static group group_of(const tl_tensor *t, int64_t i)
 {
-    const tl_node *node = step->node;
-    int64_t n = (int64_t)node->weights[MEAN]->size;
-    tl_channels w = tl_tensor_channels(step->src[0]);
-    float *mean = used_mean(step), *inverse = used_inverse(step), *kept = batch_variance(step);
-    bool batch = node->attrs.training;
-#pragma omp parallel for
-    for (int64_t c = 0; c < n; c++) {
-        double m = node->weights[MEAN]->data[c], v = node->weights[VARIANCE]->data[c];
-        if (batch)
-            channel_statistics(step->src[0], w, c, &m, &v);
-        mean[c] = (float)m;
-        kept[c] = (float)v;
-        inverse[c] = (float)(1.0 / sqrt(v + (double)node->attrs.epsilon));
+    tl_channels w = tl_tensor_channels(t);
+    bool split = w.blocks == 1 && w.width > TL_NORM_WIDTH;
+    int64_t channel = i * (split ? TL_NORM_WIDTH : w.width);
+    int64_t width = split ? w.width - channel : w.width;
+    group g = {.at = split ? channel : i * w.inner * w.stride,
+               .runs = w.outer,
+               .run = w.blocks * w.inner * w.stride,
+               .n = w.inner,
+               .stride = w.stride,
+               .channel = channel,
+               .width = (int)(width < TL_NORM_WIDTH ? width : TL_NORM_WIDTH)};
+    int64_t real = w.n - channel;
+    g.real = real < g.width ? (int)real : g.width;
+    return g;
+}
+
+static void batch_statistics(const tl_tensor *t, const group *g, double *mean, double *variance)
+{
+    const tl_norm_kernels *kernels = tl_norm();
+    double sum[TL_NORM_WIDTH] = {0}, squares[TL_NORM_WIDTH] = {0};
+    double count = (double)(g->runs * g->n);
+    const float *origin = t->data + g->at; /* any value of the channel: keeps squares small */
+    for (int64_t r = 0; r < g->runs; r++)
+        kernels->moments(t->data + g->at + r * g->run, g->n, g->stride, g->width, origin, sum,
+                         squares);
+    for (int k = 0; k < g->width; k++) {
+        double d = sum[k] / count, v = squares[k] / count - d * d;
+        mean[k] = origin[k] + d;
+        variance[k] = v > 0 ? v : 0;
     }
 }
 
@@ -96,77 +110,103 @@ static float weight_or(const tl_step *step, int which, int64_t c, float otherwis
     return w != NULL ? w->data[c] : otherwise;
 }
 
+/* The affine map of a group from the statistics in use, and the limits of the activation. Padding
+ * channels map to zero. */
+static tl_norm_map map_of(const tl_step *step, const group *g)
+{
+    tl_norm_map map = {.low = -INFINITY, .high = INFINITY};
+    for (int k = 0; k < g->real; k++) {
+        int64_t c = g->channel + k;
+        map.scale[k] = weight_or(step, GAMMA, c, 1.f) * used_inverse(step)[c];
+        map.shift[k] = weight_or(step, BETA, c, 0.f) - used_mean(step)[c] * map.scale[k];
+    }
+    if (step->has_activation) {
+        map.low = 0.f;
+        map.high = step->activation == TL_ACT_relu6 ? 6.f : INFINITY;
+    }
+    return map;
+}
+
+static void use_statistics(tl_step *step, const group *g)
+{
+    const tl_node *node = step->node;
+    double mean[TL_NORM_WIDTH] = {0}, variance[TL_NORM_WIDTH] = {0};
+    if (node->attrs.training)
+        batch_statistics(step->src[0], g, mean, variance);
+    for (int k = 0; k < g->real; k++) {
+        int64_t c = g->channel + k;
+        double m = node->attrs.training ? mean[k] : node->weights[MEAN]->data[c];
+        double v = node->attrs.training ? variance[k] : node->weights[VARIANCE]->data[c];
+        used_mean(step)[c] = (float)m;
+        used_variance(step)[c] = (float)v;
+        used_inverse(step)[c] = (float)(1.0 / sqrt(v + (double)node->attrs.epsilon));
+    }
+}
+
 static tl_status forward(tl_step *step, const tl_run *run, tl_error *err)
 {
     (void)run, (void)err;
-    tl_channels w = tl_tensor_channels(step->src[0]);
-    make_statistics(step);
-    const float *mean = used_mean(step), *inverse = used_inverse(step);
-    const float *from = step->src[0]->data;
-    float *to = step->dst->data;
-    int64_t rows = w.outer * w.blocks;
-    int64_t n_tiles = w.inner < 64 ? 1 : w.inner / 32; /* PLAIN has one row: split its positions */
-#pragma omp parallel for collapse(2)
-    for (int64_t r = 0; r < rows; r++)
-        for (int64_t tile = 0; tile < n_tiles; tile++) {
-            int64_t c0 = r % w.blocks * w.width, at = r * w.inner * w.stride;
-            int64_t end = (tile + 1) * w.inner / n_tiles;
-            for (int64_t p = tile * w.inner / n_tiles; p < end; p++)
-                for (int64_t k = 0; k < w.width && c0 + k < w.n; k++) {
-                    float scale = weight_or(step, GAMMA, c0 + k, 1.f) * inverse[c0 + k];
-                    float shift = weight_or(step, BETA, c0 + k, 0.f) - mean[c0 + k] * scale;
-                    to[at + p * w.stride + k] = from[at + p * w.stride + k] * scale + shift;
-                }
-            for (int64_t p = tile * w.inner / n_tiles; p < end; p++)
-                for (int64_t k = w.n > c0 ? w.n - c0 : 0; k < w.width; k++)
-                    to[at + p * w.stride + k] = 0.f; /* channels that pad a block stay zero */
+    const tl_norm_kernels *kernels = tl_norm();
+    const tl_tensor *src = step->src[0];
+    int64_t n = count_groups(src);
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < n; i++) {
+        group g = group_of(src, i);
+        use_statistics(step, &g);
+        tl_norm_map map = map_of(step, &g);
+        for (int64_t r = 0; r < g.runs; r++) {
+            int64_t at = g.at + r * g.run;
+            kernels->apply(src->data + at, step->dst->data + at, g.n, g.stride, g.width, &map);
         }
+    }
     return TL_OK;
 }
 
-/* One channel: the two sums, then the gradient of the source.
- * training mode: dx = gamma * inv * (dy - mean(dy) - xhat * mean(dy * xhat)) (Ioffe, Szegedy 2015)
- */
-static void channel_backward(tl_step *step, tl_channels w, int64_t c)
+/* The two sums, then the gradient of the source. In training mode (Ioffe, Szegedy 2015)
+ * dx = gamma * inv * (dy - mean(dy) - xhat * mean(dy * xhat)), written as a * dy + b * x + c. */
+static void group_backward(tl_step *step, const group *g)
 {
-    int64_t image = w.blocks * w.inner * w.stride, positions = w.outer * w.inner;
-    int64_t first = c / w.width * w.inner * w.stride + c % w.width;
-    const float *x = step->src[0]->data + first, *dy = step->dst->diff->data + first;
-    float mean = used_mean(step)[c], inverse = used_inverse(step)[c];
-    double sum = 0, sum_xhat = 0;
-    for (int64_t o = 0; o < w.outer; o++)
-        for (int64_t p = 0; p < w.inner; p++) {
-            int64_t i = o * image + p * w.stride;
-            sum += dy[i];
-            sum_xhat += (double)dy[i] * (((double)x[i] - mean) * inverse);
+    const tl_norm_kernels *kernels = tl_norm();
+    const float *x = step->src[0]->data, *dy = step->dst->diff->data;
+    tl_norm_map map = map_of(step, g);
+    double sum[TL_NORM_WIDTH] = {0}, product[TL_NORM_WIDTH] = {0};
+    double count = (double)(g->runs * g->n);
+    float mean[TL_NORM_WIDTH] = {0}, a[TL_NORM_WIDTH] = {0}, b[TL_NORM_WIDTH] = {0};
+    float c[TL_NORM_WIDTH] = {0};
+    memcpy(mean, used_mean(step) + g->channel, (size_t)g->real * sizeof(float));
+    for (int64_t r = 0; r < g->runs; r++)
+        kernels->gradients(x + g->at + r * g->run, dy + g->at + r * g->run, g->n, g->stride,
+                           g->width, mean, &map, sum, product);
+    for (int k = 0; k < g->real; k++) {
+        int64_t channel = g->channel + k;
+        double inverse = used_inverse(step)[channel], sum_xhat = product[k] * inverse;
+        if (step->wants_diff_weights[GAMMA])
+            step->diff_weights[GAMMA][channel] = (float)sum_xhat;
+        if (step->wants_diff_weights[BETA])
+            step->diff_weights[BETA][channel] = (float)sum[k];
+        a[k] = map.scale[k];
+        if (step->node->attrs.training) {
+            double slope = map.scale[k] * inverse * sum_xhat / count;
+            b[k] = (float)-slope;
+            c[k] = (float)(slope * mean[k] - map.scale[k] * sum[k] / count);
         }
-    if (step->wants_diff_weights[GAMMA])
-        step->diff_weights[GAMMA][c] = (float)sum_xhat;
-    if (step->wants_diff_weights[BETA])
-        step->diff_weights[BETA][c] = (float)sum;
-    if (step->diff_src[0] == NULL)
-        return;
-    float *dx = step->diff_src[0]->data + first;
-    float scale = weight_or(step, GAMMA, c, 1.f) * inverse;
-    bool batch = step->node->attrs.training;
-    float mean_dy = batch ? (float)(sum / (double)positions) : 0.f;
-    float mean_dy_xhat = batch ? (float)(sum_xhat / (double)positions) : 0.f;
-    for (int64_t o = 0; o < w.outer; o++)
-        for (int64_t p = 0; p < w.inner; p++) {
-            int64_t i = o * image + p * w.stride;
-            dx[i] = scale * (dy[i] - mean_dy - (x[i] - mean) * inverse * mean_dy_xhat);
-        }
+    }
+    for (int64_t r = 0; step->diff_src[0] != NULL && r < g->runs; r++) {
+        int64_t at = g->at + r * g->run;
+        kernels->pull_back(x + at, dy + at, step->diff_src[0]->data + at, g->n, g->stride,
+                           g->width, a, b, c, &map);
+    }
 }
 
 static tl_status backward(tl_step *step, const tl_run *run, tl_error *err)
 {
     (void)run, (void)err;
-    tl_channels w = tl_tensor_channels(step->src[0]);
-    if (step->diff_src[0] != NULL && w.n % w.width != 0)
-        memset(step->diff_src[0]->data, 0, step->diff_src[0]->bytes);
-#pragma omp parallel for
-    for (int64_t c = 0; c < w.n; c++)
-        channel_backward(step, w, c);
+    int64_t n = count_groups(step->src[0]);
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < n; i++) {
+        group g = group_of(step->src[0], i);
+        group_backward(step, &g);
+    }
     return TL_OK;
 }
 
@@ -177,7 +217,7 @@ void tl_norm_update_moving(const tl_step *step)
     for (size_t c = 0; c < node->weights[MEAN]->size; c++) {
         float *mean = &node->weights[MEAN]->data[c], *variance = &node->weights[VARIANCE]->data[c];
         *mean = *mean * keep + used_mean(step)[c] * (1.f - keep);
-        *variance = *variance * keep + batch_variance(step)[c] * (1.f - keep);
+        *variance = *variance * keep + used_variance(step)[c] * (1.f - keep);
     }
     tl_variable_touch(node->weights[MEAN]);
     tl_variable_touch(node->weights[VARIANCE]);

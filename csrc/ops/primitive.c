@@ -206,6 +206,13 @@ tl_channels tl_tensor_channels(const tl_tensor *tensor)
     return (tl_channels){1, 1, size / n, n, n, n};
 }
 
+tl_tensor *tl_tensor_root(tl_tensor *tensor)
+{
+    while (tensor->alias != NULL)
+        tensor = tensor->alias;
+    return tensor;
+}
+
 /* ---- change of layout ---- */
 
 typedef struct reorder_state {

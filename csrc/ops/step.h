@@ -58,6 +58,9 @@ typedef struct tl_op {
     void (*choose)(const tl_graph *graph, const tl_node *node, tl_layout spatial, tl_layout *src,
                    tl_layout *dst);
     bool backward_reads_src, backward_reads_dst;
+    /* src and dst have one shape and d dst / d src is 1: gradients may share memory, and backward
+     * adds by itself where accumulate[i] is set */
+    bool passes_diff;
     bool is_view; /* forward: dst is src[0]'s memory under another shape: nothing to run */
     tl_status (*create)(tl_build *build, tl_step *step, tl_error *err);
     tl_status (*bind)(tl_step *step, void *scratchpad, tl_error *err);
@@ -124,6 +127,9 @@ bool tl_activation_eltwise(tl_activation kind, bool has_alpha, float alpha,
 tl_status tl_tensor_init(tl_tensor *tensor, int rank, const int64_t *dims, tl_layout layout,
                          int block, tl_error *err);
 void tl_tensor_clear(tl_tensor *tensor);
+
+/* The tensor whose memory this one uses. */
+tl_tensor *tl_tensor_root(tl_tensor *tensor);
 
 /* The usual choose of elementwise ops: everything keeps the layout of the first source. */
 void tl_choose_same(const tl_graph *graph, const tl_node *node, tl_layout spatial, tl_layout *src,

@@ -7,16 +7,9 @@
 #include "base/os.h"
 #include "plan/internal.h"
 
-static tl_tensor *root_of(tl_tensor *tensor)
-{
-    while (tensor->alias != NULL)
-        tensor = tensor->alias;
-    return tensor;
-}
-
 static void touch(tl_tensor *tensor, int time)
 {
-    tensor = root_of(tensor);
+    tensor = tl_tensor_root(tensor);
     if (tensor->first < 0 || time < tensor->first)
         tensor->first = time;
     if (time > tensor->last)
@@ -139,7 +132,7 @@ tl_status tl_plan_place(tl_plan *plan, tl_error *err)
     TL_TRY(check_memory(plan->arena_bytes, err));
     TL_TRY(tl_os_map(&plan->arena, plan->arena_bytes, "a plan's activations", err));
     for (int i = 0; i < plan->n_tensors; i++) {
-        tl_tensor *root = root_of(plan->tensors[i]);
+        tl_tensor *root = tl_tensor_root(plan->tensors[i]);
         if (root->first >= 0)
             plan->tensors[i]->data = (float *)((char *)plan->arena + root->offset);
     }

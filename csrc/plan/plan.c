@@ -5,6 +5,7 @@
 #include "base/alloc.h"
 #include "base/compute.h"
 #include "base/os.h"
+#include "kernels/norm.h"
 #include "ops/norm.h"
 #include "plan/internal.h"
 
@@ -25,6 +26,73 @@ static tl_status copy_tensor_shape(tl_plan *plan, const tl_tensor *like, tl_tens
     return tl_tensor_init(*out, like->rank, like->dims, like->layout, plan->build.block, err);
 }
 
+/* The last step before `i` that reads tensor: the next one to add to its gradient; -1 for none. */
+static int reader_before(const tl_plan *plan, const tl_tensor *tensor, int i)
+{
+    for (int j = i - 1; j >= 0; j--)
+        for (int k = 0; k < plan->steps[j].n_src; k++)
+            if (plan->steps[j].src[k] == tensor)
+                return j;
+    return -1;
+}
+
+static int producer_of(const tl_plan *plan, const tl_tensor *tensor)
+{
+    for (int j = 0; j < plan->n_steps; j++)
+        if (plan->steps[j].dst == tensor)
+            return j;
+    return -1;
+}
+
+/* May the gradient of src live in the memory of step i's diff_dst? Not if somebody would add to it
+ * while another gradient there is still to be read. Backward runs from high steps to low ones. */
+static bool may_share(const tl_plan *plan, int i, const tl_tensor *src)
+{
+    const tl_tensor *dst = plan->steps[i].dst;
+    int writer = reader_before(plan, src, i), producer = producer_of(plan, src), n_reads = 0;
+    for (int k = 0; k < plan->steps[i].n_src; k++)
+        n_reads += plan->steps[i].src[k] == src;
+    if (n_reads > 1) /* x + x: dy is read again after it was written over */
+        return false;
+    for (int t = 0; t < plan->n_tensors; t++) {
+        const tl_tensor *other = plan->tensors[t];
+        if (other->diff == NULL || other == dst ||
+            tl_tensor_root(other->diff) != tl_tensor_root(dst->diff))
+            continue;
+        int other_writer = reader_before(plan, other, i);
+        if ((writer >= 0 && writer >= producer_of(plan, other)) ||
+            (other_writer >= 0 && other_writer >= producer))
+            return false;
+    }
+    return true;
+}
+
+static bool same_shape(const tl_tensor *a, const tl_tensor *b)
+{
+    return a->layout == b->layout && a->rank == b->rank &&
+           memcmp(a->dims, b->dims, (size_t)a->rank * sizeof *a->dims) == 0;
+}
+
+static tl_status make_diff_src(tl_plan *plan, int i, int k, tl_error *err)
+{
+    tl_step *step = &plan->steps[i];
+    tl_tensor *src = step->src[k], *diff = NULL;
+    bool passes = step->op->passes_diff && same_shape(src, step->dst);
+    step->accumulate[k] = src->diff != NULL;
+    if (passes && src->diff != NULL) {
+        step->diff_src[k] = src->diff;
+        return TL_OK;
+    }
+    TL_TRY(copy_tensor_shape(plan, src, &diff, err));
+    step->diff_src[k] = diff;
+    if (src->diff != NULL)
+        return TL_OK;
+    if (passes && may_share(plan, i, src))
+        diff->alias = step->dst->diff;
+    src->diff = diff;
+    return TL_OK;
+}
+
 /* Backwards through the steps: the first that reaches a tensor's gradient writes it, later ones
  * write a temporary that is added. */
 static tl_status make_gradient_tensors(tl_plan *plan, tl_error *err)
@@ -40,17 +108,9 @@ static tl_status make_gradient_tensors(tl_plan *plan, tl_error *err)
             step->training = false;
             continue;
         }
-        for (int k = 0; k < step->n_src; k++) {
-            const tl_tensor *src = step->src[k];
-            if (!src->needs_gradient)
-                continue;
-            tl_tensor *diff = NULL;
-            TL_TRY(copy_tensor_shape(plan, src, &diff, err));
-            step->accumulate[k] = src->diff != NULL;
-            if (src->diff == NULL)
-                step->src[k]->diff = diff;
-            step->diff_src[k] = diff;
-        }
+        for (int k = 0; k < step->n_src; k++)
+            if (step->src[k]->needs_gradient)
+                TL_TRY(make_diff_src(plan, i, k, err));
     }
     return TL_OK;
 }
@@ -274,11 +334,14 @@ const float *tl_plan_seed_value(const tl_plan *plan, int i)
     return plan->seeds[i]->data;
 }
 
+#define BLOCK ((int64_t)1 << 14) /* floats a thread adds at a time */
+
 static void add_into(float *sum, const float *more, int64_t n)
 {
-#pragma omp parallel for
-    for (int64_t i = 0; i < n; i++)
-        sum[i] += more[i];
+    const tl_norm_kernels *kernels = tl_norm();
+#pragma omp parallel for schedule(static) if (n > BLOCK)
+    for (int64_t at = 0; at < n; at += BLOCK)
+        kernels->add(sum + at, sum + at, more + at, n - at < BLOCK ? n - at : BLOCK);
 }
 
 tl_status tl_plan_backward(tl_plan *plan, tl_error *err)
@@ -293,7 +356,7 @@ tl_status tl_plan_backward(tl_plan *plan, tl_error *err)
                            tl_op_name(step->node->kind));
         TL_TRY(step->op->backward(step, &plan->run, err));
         for (int k = 0; k < step->n_src; k++)
-            if (step->accumulate[k])
+            if (step->accumulate[k] && step->diff_src[k] != step->src[k]->diff)
                 add_into(step->src[k]->diff->data, step->diff_src[k]->data,
                          (int64_t)(step->diff_src[k]->bytes / sizeof(float)));
     }

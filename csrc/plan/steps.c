@@ -148,6 +148,23 @@ static group find_group(const tl_plan *plan, int conv, tl_layout dst)
     return g;
 }
 
+/* A batch norm with the ReLU or ReLU6 behind it, in any plan: backward needs no more than without.
+ */
+static group find_clipped_norm(const tl_plan *plan, int norm)
+{
+    group g = {.residual = -1, .sum = -1, .dst = norm};
+    int next = only_reader(plan, norm);
+    if (next < 0 || plan->nodes[next].kind != TL_OP_activation)
+        return g;
+    const tl_attrs *a = &plan->nodes[next].attrs;
+    if (a->kind == TL_ACT_relu6 ||
+        (a->kind == TL_ACT_relu && (!a->has_alpha || a->alpha == 0.f))) {
+        g.activation = &plan->nodes[next];
+        g.dst = next;
+    }
+    return g;
+}
+
 /* ---- steps ---- */
 
 static tl_layout spatial_layout(const tl_plan *plan)
@@ -173,6 +190,8 @@ static tl_status add_step(tl_plan *plan, int value, bool *done, tl_error *err)
         dst = TL_LAYOUT_PLAIN;
     if (is_conv && !plan->needs_gradient[value])
         g = find_group(plan, value, dst);
+    else if (node->kind == TL_OP_batch_norm)
+        g = find_clipped_norm(plan, value);
     for (int k = 0; k < node->n_src; k++) { /* changes of layout come before the step itself */
         tl_tensor *unused;
         TL_TRY(demand(plan, node->src[k], src, &unused, err));

@@ -53,8 +53,11 @@ int tl_py_wait(bool (*wait)(void *job, int timeout_ms), void (*cancel)(void *job
     bool interrupted = false;
     for (;;) {
         bool ended;
-        Py_BEGIN_ALLOW_THREADS ended = wait(job, 50);
-        Py_END_ALLOW_THREADS if (ended) return interrupted ? -1 : 0;
+        Py_BEGIN_ALLOW_THREADS
+        ended = wait(job, 50);
+        Py_END_ALLOW_THREADS
+        if (ended)
+            return interrupted ? -1 : 0;
         if (!interrupted && PyErr_CheckSignals() != 0) {
             interrupted = true;
             cancel(job);

@@ -1,0 +1,154 @@
+/* Body of the batch norm kernels, included by norm.c behind vector_body.h. Sums are kept in float
+ * for CHUNK positions, then added in double: one order always. A width that is no multiple of
+ * WIDTH ends in single channels. */
+
+/* One vector (v = WIDTH) or one channel (v = 1) of a group: the code of both in one place. */
+#define GROUPS(width) for (int k = 0; k + WIDTH <= (width); k += WIDTH)
+#define SINGLES(width) for (int k = (width) / WIDTH * WIDTH; k < (width); k++)
+
+static inline __attribute__((always_inline)) void NAME(add_double)(double *to, VEC x)
+{
+    for (int i = 0; i < WIDTH; i++)
+        to[i] += x[i];
+}
+
+static void NAME(moments)(const float *x, int64_t n, int64_t stride, int width,
+                          const float *origin, double *sum, double *squares)
+{
+    for (int64_t p0 = 0; p0 < n; p0 += CHUNK) {
+        int64_t p1 = n - p0 < CHUNK ? n : p0 + CHUNK;
+        GROUPS(width)
+        {
+            VEC o = NAME(load)(origin + k), s = {0}, q = {0};
+            for (int64_t p = p0; p < p1; p++) {
+                VEC d = NAME(load)(x + p * stride + k) - o;
+                s += d;
+                q += d * d;
+            }
+            NAME(add_double)(sum + k, s);
+            NAME(add_double)(squares + k, q);
+        }
+        SINGLES(width)
+        {
+            float s = 0, q = 0;
+            for (int64_t p = p0; p < p1; p++) {
+                float d = x[p * stride + k] - origin[k];
+                s += d;
+                q += d * d;
+            }
+            sum[k] += s;
+            squares[k] += q;
+        }
+    }
+}
+
+static inline float NAME(clip_one)(float x, const tl_norm_map *map)
+{
+    return x < map->low ? map->low : x > map->high ? map->high : x;
+}
+
+static void NAME(apply)(const float *x, float *y, int64_t n, int64_t stride, int width,
+                        const tl_norm_map *map)
+{
+    VEC low = (VEC){0} + map->low, high = (VEC){0} + map->high;
+    GROUPS(width)
+    {
+        VEC a = NAME(load)(map->scale + k), b = NAME(load)(map->shift + k);
+        for (int64_t p = 0; p < n; p++)
+            NAME(store)
+            (y + p * stride + k, NAME(clip)(NAME(load)(x + p * stride + k) * a + b, low, high));
+    }
+    SINGLES(width)
+    for (int64_t p = 0; p < n; p++)
+        y[p * stride + k] = NAME(clip_one)(x[p * stride + k] * map->scale[k] + map->shift[k], map);
+}
+
+/* dy where the map let the value through (strictly inside its limits), else 0. */
+static inline __attribute__((always_inline)) VEC NAME(through)(VEC dy, VEC x, VEC a, VEC b,
+                                                               VEC low, VEC high)
+{
+    VEC z = x * a + b;
+    return (VEC)((MASK)dy & (z > low) & (z < high));
+}
+
+static inline float NAME(through_one)(float dy, float x, const tl_norm_map *map, int k)
+{
+    float z = x * map->scale[k] + map->shift[k];
+    return z > map->low && z < map->high ? dy : 0.f;
+}
+
+static void NAME(gradients)(const float *x, const float *dy, int64_t n, int64_t stride, int width,
+                            const float *origin, const tl_norm_map *map, double *sum,
+                            double *product)
+{
+    VEC low = (VEC){0} + map->low, high = (VEC){0} + map->high;
+    for (int64_t p0 = 0; p0 < n; p0 += CHUNK) {
+        int64_t p1 = n - p0 < CHUNK ? n : p0 + CHUNK;
+        GROUPS(width)
+        {
+            VEC o = NAME(load)(origin + k), a = NAME(load)(map->scale + k);
+            VEC b = NAME(load)(map->shift + k), s = {0}, q = {0};
+            for (int64_t p = p0; p < p1; p++) {
+                VEC v = NAME(load)(x + p * stride + k);
+                VEC d = NAME(through)(NAME(load)(dy + p * stride + k), v, a, b, low, high);
+                s += d;
+                q += d * (v - o);
+            }
+            NAME(add_double)(sum + k, s);
+            NAME(add_double)(product + k, q);
+        }
+        SINGLES(width)
+        {
+            float s = 0, q = 0;
+            for (int64_t p = p0; p < p1; p++) {
+                float v = x[p * stride + k];
+                float d = NAME(through_one)(dy[p * stride + k], v, map, k);
+                s += d;
+                q += d * (v - origin[k]);
+            }
+            sum[k] += s;
+            product[k] += q;
+        }
+    }
+}
+
+static void NAME(pull_back)(const float *x, const float *dy, float *dx, int64_t n, int64_t stride,
+                            int width, const float *a, const float *b, const float *c,
+                            const tl_norm_map *map)
+{
+    VEC low = (VEC){0} + map->low, high = (VEC){0} + map->high;
+    GROUPS(width)
+    {
+        VEC va = NAME(load)(a + k), vb = NAME(load)(b + k), vc = NAME(load)(c + k);
+        VEC scale = NAME(load)(map->scale + k), shift = NAME(load)(map->shift + k);
+        for (int64_t p = 0; p < n; p++) {
+            VEC v = NAME(load)(x + p * stride + k);
+            VEC d = NAME(through)(NAME(load)(dy + p * stride + k), v, scale, shift, low, high);
+            NAME(store)(dx + p * stride + k, va * d + vb * v + vc);
+        }
+    }
+    SINGLES(width)
+    for (int64_t p = 0; p < n; p++) {
+        float v = x[p * stride + k], d = NAME(through_one)(dy[p * stride + k], v, map, k);
+        dx[p * stride + k] = a[k] * d + b[k] * v + c[k];
+    }
+}
+
+static void NAME(add)(float *sum, const float *a, const float *b, int64_t n)
+{
+    int64_t i = 0;
+    for (; i + WIDTH <= n; i += WIDTH)
+        NAME(store)(sum + i, NAME(load)(a + i) + NAME(load)(b + i));
+    for (; i < n; i++)
+        sum[i] = a[i] + b[i];
+}
+
+static const tl_norm_kernels NAME(kernels) = {NAME(moments), NAME(apply), NAME(gradients),
+                                              NAME(pull_back), NAME(add)};
+
+#undef GROUPS
+#undef SINGLES
+#undef VEC
+#undef MASK
+#undef WIDTH
+#undef NAME
