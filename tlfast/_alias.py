@@ -2,7 +2,6 @@
 
 import importlib
 import sys
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -10,13 +9,17 @@ from typing import Any
 _PREFIX = "tlfast.keras."
 
 
-class _KerasNames(MetaPathFinder, Loader):
-    """Serves `tlfast.keras.x.y` with the one module `tlfast.x.y`."""
+class _KerasNames:
+    """Serves `tlfast.keras.x.y` with the one module `tlfast.x.y`.
+
+    A finder and loader without their base classes: importing importlib.abc takes as long as the
+    rest of tlfast.
+    """
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         if not fullname.startswith(_PREFIX):
             return None
-        return ModuleSpec(fullname, self)
+        return ModuleSpec(fullname, self)  # type: ignore[arg-type]
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         module = importlib.import_module("tlfast." + spec.name[len(_PREFIX) :])
