@@ -59,7 +59,7 @@ def test_unreadable_files_are_named(tmp_path, photo):
     ):
         path = tmp_path / name
         path.write_bytes(data)
-        with pytest.raises(DecodeError, match=f"{name}: .*{reason}"):
+        with pytest.raises(DecodeError, match=f"{name}': .*{reason}"):
             load_img(path)
     with pytest.raises(FileNotFoundError, match="nothing.png"):
         load_img(tmp_path / "nothing.png")

@@ -4,7 +4,7 @@ import difflib
 import functools
 import inspect
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 F = TypeVar("F", bound=Callable)
 
@@ -27,3 +27,12 @@ def checked_arguments(function: F) -> F:
         return function(*args, **kwargs)
 
     return checked
+
+
+class CheckedInit:
+    """Mixin: unknown keywords to constructors of tlfast's own sub-classes get a suggestion."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.__module__.startswith("tlfast.") and "__init__" in vars(cls):
+            cls.__init__ = checked_arguments(cls.__init__)

@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 
 from tlfast import _naming, _registry
+from tlfast._arguments import CheckedInit
 from tlfast._loss_functions import as_float, same_rank
 
 _REDUCTIONS = ("sum_over_batch_size", "mean", "sum", "mean_with_sample_weight", "none", None)
 
 
-class Loss:
+class Loss(CheckedInit):
     """Base class: `call(y_true, y_pred)` gives one number per sample, `__call__` reduces them.
 
     Args:

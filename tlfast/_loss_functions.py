@@ -150,7 +150,7 @@ def check_class_indices(labels: np.ndarray, classes: int) -> None:
         wrong = labels[(labels < 0) | (labels >= classes)].flat[0]
         raise ValueError(
             f"The label {wrong} is not a class index of an output with {classes} units "
-            f"(allowed: 0 to {classes - 1})."
+            f"(allowed: 0 to {classes - 1}). Give the output layer one unit per class."
         )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from tlfast import _naming, _registry
+from tlfast._arguments import CheckedInit
 from tlfast._loss_functions import same_rank
 
 
@@ -85,7 +86,7 @@ def divide(a: object, b: object) -> np.ndarray:
     return np.divide(a, b, out=np.zeros(a.shape), where=b != 0)
 
 
-class Metric:
+class Metric(CheckedInit):
     """Base class: `update_state(y_true, y_pred, sample_weight)`, `result()`, `reset_state()`.
 
     Args:

@@ -11,6 +11,8 @@ from tlfast._loss_base import Loss
 from tlfast._warnings import LossWarning
 
 _ONE_HOT_LOSSES = ("categorical_crossentropy", "categorical_focal_crossentropy")
+_YES_NO_LOSSES = ("binary_crossentropy", "binary_focal_crossentropy")
+_CLASS_LOSSES = (*_ONE_HOT_LOSSES, *_YES_NO_LOSSES, "sparse_categorical_crossentropy")
 
 
 def check_class_weight(class_weight: object, outputs: int) -> None:
@@ -37,6 +39,28 @@ def check_class_weight(class_weight: object, outputs: int) -> None:
             raise ValueError(f"The weight of class {label} must be a number, got {weight!r}.")
 
 
+def check_class_names(
+    class_names: list, losses: list[Loss | None], shapes: list[tuple]
+) -> None:
+    """Raise where a loss is to tell classes apart and all images are of one.
+
+    Args:
+        class_names: the classes of the training data.
+        losses: the model's losses.
+        shapes: the shapes of its outputs; an output that is an image needs no classes.
+    """
+    named = [
+        loss.name for loss, shape in zip(losses, shapes, strict=True)
+        if getattr(loss, "_kind", None) in _CLASS_LOSSES and len(shape) == 2
+    ]
+    if len(class_names) == 1 and named:
+        raise ValueError(
+            f"All training images are of one class, {str(class_names[0])!r}, and {named[0]} is to "
+            "tell classes apart: put the images of each class into a sub-folder of their own, "
+            "DIR/<class>, and give DIR."
+        )
+
+
 def check_target(loss: Loss, y: np.ndarray, shape: tuple, name: str) -> None:
     """Raise if labels cannot belong to an output with this loss, saying what to change.
 
@@ -56,13 +80,26 @@ def check_target(loss: Loss, y: np.ndarray, shape: tuple, name: str) -> None:
     if kind == "sparse_categorical_crossentropy":
         _check_sparse(loss, y, shape, received)
         return
+    if kind in _YES_NO_LOSSES and y.size and not (0 <= y.min() and y.max() <= 1):
+        wrong = y[(y < 0) | (y > 1) | (y != y)].flat[0]
+        raise ValueError(
+            f"The label {wrong} does not belong to {loss.name}, which takes 0 (no) to 1 (yes) "
+            f'(output {name!r}). For more than two classes use Dense(classes, '
+            'activation="softmax") with loss="sparse_categorical_crossentropy".'
+        )
     if y.shape == shape or kind is None:
         return
     rank = "rank (ndim)" if y.ndim != len(shape) else "shape"
     start = f"Arguments `target` and `output` must have the same {rank}. {received}"
     if y.ndim == 1 and len(shape) == 2 and shape[1] == 1:
         return  # (N,) belongs to (N, 1)
-    if kind in _ONE_HOT_LOSSES and (y.ndim == len(shape) - 1 or y.shape[-1] == 1):
+    if kind in _ONE_HOT_LOSSES and y.ndim == len(shape) and y.shape[-1] == 1:
+        raise ValueError(
+            f"{start} The labels have one column. If it holds class indices, use "
+            'loss="sparse_categorical_crossentropy"; if they are one-hot labels, the data have '
+            "images of one class only: add a sub-folder with images of each other class."
+        )
+    if kind in _ONE_HOT_LOSSES and y.ndim == len(shape) - 1:
         raise ValueError(
             f"{start} The labels are class indices, but {loss.name} wants one-hot labels: use "
             'loss="sparse_categorical_crossentropy", or make the labels one-hot '

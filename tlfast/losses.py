@@ -563,3 +563,7 @@ def as_loss(identifier: str | Mapping | Loss | Callable) -> Loss:
     if found in _BY_FUNCTION:
         return _BY_FUNCTION[found](name=name)
     return LossFunctionWrapper(found, name=name)
+
+
+def __getattr__(name: str) -> Any:
+    raise _registry.no_attribute(__name__, name, _TABLE)

@@ -485,3 +485,7 @@ def as_metric(
     if isinstance(identifier, str):
         metric.name = identifier
     return metric
+
+
+def __getattr__(name: str) -> Any:
+    raise _registry.no_attribute(__name__, name, __all__)

@@ -23,7 +23,7 @@ from tlfast._tensor import (
 )
 from tlfast._variable import collect_dropped_models
 from tlfast.layers._base import Layer
-from tlfast.layers._checks import dtype_config
+from tlfast.layers._checks import dtype_config, shape_hint
 from tlfast.layers.core import Input, InputLayer
 from tlfast.training import Trainer
 
@@ -267,7 +267,7 @@ class Model(Trainer, Layer):
                 raise ValueError(
                     f"Input {i} with name '{name}' of layer '{self.name}' is incompatible with "
                     f"the layer: expected shape={(None, *ref.shape[1:])}, found "
-                    f"shape={(None, *shape[1:])}"
+                    f"shape={(None, *shape[1:])}{shape_hint(tuple(shape), ref.shape)}"
                 )
 
     def _call_eagerly(self, inputs: Any, training: bool | None) -> Any:

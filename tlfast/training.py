@@ -251,6 +251,10 @@ class Trainer(BatchCalls):
             validation = self._source(unpacked(validation_data), size, "evaluate", validation_steps)
         self._prepare(source)
         if source.class_names is not None:
+            if hasattr(source, "order"):  # labels as they come from the folders, not mapped
+                _targets.check_class_names(
+                    source.class_names, self._losses.losses, self._output_shapes()
+                )
             update_record(self, class_names=[str(name) for name in source.class_names])
         train = Steps(self._engine, source, True)
         test = validation and Steps(self._engine, validation, False)

@@ -38,7 +38,7 @@ tl_status tl_codec_check_size(const tl_codec *codec, uint64_t width, uint64_t he
     if (width > INT32_MAX || height > INT32_MAX || width > limit / height)
         return tl_fail(err, TL_FORMAT,
                        "%" PRIu64 " x %" PRIu64 " pixels are more than the limit of %" PRIu64
-                       " pixels (max_pixels)",
+                       " pixels for one image; make it smaller",
                        width, height, limit);
     if (width * height / MAX_PIXELS_PER_BYTE > codec->size)
         return tl_fail(err, TL_FORMAT,

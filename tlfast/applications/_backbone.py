@@ -143,7 +143,9 @@ def check_weights(weights: Any) -> None:
         return
     if isinstance(weights, (str, os.PathLike)) and os.path.exists(weights):
         return
-    hint = did_you_mean(weights, ["imagenet"]) if isinstance(weights, str) else ""
+    hint = ""
+    if isinstance(weights, (str, os.PathLike)):
+        hint = did_you_mean(weights, ["imagenet"]) or " There is no such file."
     raise ValueError(
         "`weights` is None (random initial weights), 'imagenet' (made on ImageNet) or the path of "
         f"an existing weight file. Received: weights={weights!r}.{hint}"

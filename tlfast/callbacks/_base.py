@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tlfast import _registry
+from tlfast._arguments import CheckedInit
 
 _HOOKS = (
     "on_batch_begin",
@@ -39,7 +40,7 @@ def plain_logs(logs: Mapping | None) -> dict:
     return plain
 
 
-class Callback:
+class Callback(CheckedInit):
     """Base class: override the hooks you need.
 
     `self.model` is the model, `self.params` a dictionary with "verbose", "epochs" and "steps".

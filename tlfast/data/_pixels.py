@@ -113,5 +113,11 @@ class PixelReader:
             reasons[i] = reasons[i].replace(f" '{name}'", "").replace(f"'{name}' ", "")
             return None
         # Decoding alone raises the error of the right kind; it did not fail for its size only.
-        _core.decode_image(name, pipeline=self._spec.pipeline)
-        raise _core.DecodeError(reasons[i])
+        try:
+            _core.decode_image(name, pipeline=self._spec.pipeline)
+        except _core.DecodeError as error:
+            reasons[i] = str(error)
+        raise _core.DecodeError(
+            f"{reasons[i]}. Replace or remove the file, or leave unreadable files out with "
+            'on_bad_image="skip".'
+        )

@@ -477,10 +477,17 @@ class _FitTable(ArrayTable):
 def _arrays(value: Any, names: list[str] | None, what: str) -> list[np.ndarray]:
     arrays = as_list(value, names, what)
     for array in arrays:
+        if array.dtype.kind in "SU" and array.ndim:
+            raise TypeError(
+                f"{what} must be numbers, got texts such as {str(array.flat[0])!r}; turn class "
+                "names into indices: [class_names.index(name) for name in ...]"
+            )
         if array.dtype == object or array.dtype.kind in "SUV":
+            folder = "; images in a folder: image_dataset_from_directory(folder)"
             raise TypeError(
                 f"{what} must be numeric arrays, a Dataset, an iterator of ImageDataGenerator, a "
                 f"PyDataset or a generator; got {type(value).__name__}"
+                + folder * isinstance(value, (str, bytes))
             )
         if array.ndim == 0:
             raise ValueError(f"{what} must have a first axis of samples, got a single number")

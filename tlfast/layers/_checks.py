@@ -137,3 +137,22 @@ def clean_config(cls: type, config: dict, accepted: frozenset[str] | None) -> di
             f"{cls.__name__} does not know." + did_you_mean(name, accepted)
         )
     return config
+
+
+def shape_hint(shape: tuple, expected: tuple) -> str:
+    """What to do about images (or one image) of another shape than a model's input."""
+    if len(expected) != 4:
+        return ""
+    if len(shape) == 3:
+        return ". The axis of the batch is missing: pass one image as x[None]"
+    if len(shape) != 4:
+        return ". Images come as (batch, height, width, channels)"
+    if shape[3] == expected[3]:
+        size = f"({expected[1]}, {expected[2]})"
+        return f". Read the images at that size: image_size={size} or target_size={size}"
+    if shape[1] == expected[3]:
+        return ". The channels come last: x.transpose(0, 2, 3, 1)"
+    modes = {1: "grayscale", 3: "rgb", 4: "rgba"}
+    if expected[3] in modes:
+        return f'. The last axis holds the channels: read with color_mode="{modes[expected[3]]}"'
+    return ". The last axis holds the channels"

@@ -54,9 +54,11 @@ def load_img(
         image.load()
     except UnidentifiedImageError:
         what = "the file is empty" if not data.getbuffer().nbytes else "not a known image format"
-        raise _decode_error(f"{name}: {what}") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise _decode_error(f"{name}: {error}") from error
+        raise _decode_error(f"cannot decode '{name}': {what}") from None
+    except Image.DecompressionBombError as error:
+        raise _decode_error(f"cannot decode '{name}': {error}") from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise _decode_error(f"cannot decode '{name}': {error} (damaged or truncated)") from error
     if color_mode == "grayscale":
         if image.mode not in _GRAY_MODES:
             image = image.convert("L")

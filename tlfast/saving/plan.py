@@ -62,13 +62,18 @@ class Plan:
         """
         if self.problems:
             names = [owner for owner, _ in self.problems]
+            listed = ", ".join(map(repr, names[:5]))
+            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
             text = (
-                f"{self.where}: a total of {len(names)} objects could not be loaded. Example: "
-                f"{self.problems[0][1]}. Objects that could not be loaded: {names[:20]}"
-                + (" ..." if len(names) > 20 else "")
+                f"{self.where}: a total of {len(names)} objects could not be loaded: {listed}"
+                f"{more}. The first: {self.problems[0][1]}"
             )
             if not self.skip_mismatch:
-                raise FormatError(text + ". No weight was changed")
+                raise FormatError(
+                    f"{text}. No weight was changed. Was the file made by another network, or "
+                    "with another number of classes? load_weights(path, skip_mismatch=True) loads "
+                    "what fits"
+                )
             warnings.warn(text + ". They keep their values", stacklevel=4)
         arrays = [dataset.read(tuple(variable.shape)) for variable, dataset in self._pairs]
         for (variable, _), array in zip(self._pairs, arrays, strict=True):
