@@ -56,7 +56,7 @@ static void NAME(apply)(const float *x, float *y, int64_t n, int64_t stride, int
         VEC a = NAME(load)(map->scale + k), b = NAME(load)(map->shift + k);
         for (int64_t p = 0; p < n; p++)
             NAME(store)
-            (y + p * stride + k, NAME(clip)(NAME(load)(x + p * stride + k) * a + b, low, high));
+        (y + p * stride + k, NAME(clip)(NAME(load)(x + p * stride + k) * a + b, low, high));
     }
     SINGLES(width)
     for (int64_t p = 0; p < n; p++)

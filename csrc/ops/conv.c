@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "ops/depthwise.h"
 #include "ops/step.h"
 #include "ops/winograd.h"
 
@@ -11,7 +12,8 @@
 enum { ROLE_FORWARD, ROLE_BACKWARD_DATA };
 
 typedef struct conv_state {
-    bool winograd; /* forward runs without a primitive */
+    bool winograd;    /* forward runs without a primitive */
+    bool own_weights; /* so does the gradient of the weights */
     tl_primitive forward, backward_data, backward_weights, unpack;
     tl_pack *kernel, *bias, *kernel_backward; /* borrowed from the pool */
     float *diff_packed;                       /* diff_weights in the primitive's layout; owned */
@@ -293,7 +295,9 @@ static tl_status create(tl_build *build, tl_step *step, tl_error *err)
     tl_status status = create_forward_pd(step, build, false, &hint, err);
     if (status == TL_OK && step->diff_src[0] != NULL)
         status = create_backward_data(build, step, hint, err);
-    if (status == TL_OK && trains(step))
+    conv_state *state = step->state;
+    state->own_weights = tl_depthwise_fits(step);
+    if (status == TL_OK && trains(step) && !state->own_weights)
         status = create_backward_weights(build, step, hint, err);
     if (hint != NULL)
         tl_dnn.primitive_desc_destroy(hint);
@@ -323,7 +327,7 @@ static tl_status bind_backward(tl_step *step, void *scratchpad, tl_error *err)
                                  step->diff_src[0]->data, err));
         TL_TRY(tl_primitive_bind_scratchpad(p, scratchpad, err));
     }
-    if (!trains(step))
+    if (!trains(step) || state->own_weights)
         return TL_OK;
     tl_primitive *p = &state->backward_weights;
     TL_TRY(tl_primitive_bind(p, DNNL_ARG_SRC, step->src[0]->md, step->src[0]->data, err));
@@ -378,6 +382,10 @@ static tl_status backward(tl_step *step, const tl_run *run, tl_error *err)
     if (step->diff_src[0] != NULL) {
         TL_TRY(tl_pack_refresh(state->kernel_backward, run->stream, err));
         TL_TRY(tl_primitive_run(&state->backward_data, run, step->name, err));
+    }
+    if (trains(step) && state->own_weights) {
+        tl_depthwise_backward_weights(step);
+        return TL_OK;
     }
     if (trains(step))
         TL_TRY(tl_primitive_run(&state->backward_weights, run, step->name, err));

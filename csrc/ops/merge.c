@@ -1,5 +1,6 @@
 /* add, subtract, multiply, average, maximum of values of one shape; a later operand may also be
  * (N, 1, 1, C) or (N, H, W, 1) against a first one of (N, H, W, C). concat along the last axis. */
+#include <math.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -217,8 +218,103 @@ static tl_status backward(tl_step *step, const tl_run *run, tl_error *err)
         .backward = backward,                                                                     \
     };
 MERGE_OP(subtract)
-MERGE_OP(multiply)
 MERGE_OP(maximum)
+
+/* ---- multiply by one value per image and channel (squeeze-and-excite) ---- */
+
+/* Up to TL_NORM_WIDTH channels of one image: n positions, stride floats apart, from `at`; their
+ * factors at `factor`. */
+typedef struct slice {
+    int64_t at, factor, n, stride;
+    int width;
+} slice;
+
+static int64_t groups_per_image(const tl_tensor *x)
+{
+    tl_channels w = tl_tensor_channels(x);
+    return x->layout == TL_LAYOUT_BLOCKED ? w.blocks : (w.n + TL_NORM_WIDTH - 1) / TL_NORM_WIDTH;
+}
+
+static slice slice_of(const tl_tensor *x, int64_t image, int64_t group)
+{
+    int64_t n = x->dims[1] * x->dims[2], c = x->dims[3];
+    if (x->layout == TL_LAYOUT_BLOCKED) {
+        int64_t block = image * groups_per_image(x) + group;
+        return (slice){block * n * x->block, block * x->block, n, x->block, x->block};
+    }
+    int64_t first = group * TL_NORM_WIDTH, left = c - first;
+    return (slice){image * n * c + first, image * c + first, n, c,
+                   (int)(left < TL_NORM_WIDTH ? left : TL_NORM_WIDTH)};
+}
+
+static tl_norm_map factors(const float *values, int width)
+{
+    tl_norm_map map = {.low = -INFINITY, .high = INFINITY};
+    memcpy(map.scale, values, (size_t)width * sizeof(float));
+    return map;
+}
+
+/* to = from * factor, for all images. */
+static void multiply_channels(const tl_tensor *like, const float *from, const float *factor,
+                              float *to)
+{
+    int64_t groups = groups_per_image(like), jobs = like->dims[0] * groups;
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < jobs; i++) {
+        slice s = slice_of(like, i / groups, i % groups);
+        tl_norm_map map = factors(factor + s.factor, s.width);
+        tl_norm()->apply(from + s.at, to + s.at, s.n, s.stride, s.width, &map);
+    }
+}
+
+/* diff_factor = sum over positions of dy * x. */
+static void reduce_channels(const tl_tensor *x, const float *dy, float *diff_factor)
+{
+    int64_t groups = groups_per_image(x), jobs = x->dims[0] * groups;
+    static const float zeros[TL_NORM_WIDTH];
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < jobs; i++) {
+        slice s = slice_of(x, i / groups, i % groups);
+        tl_norm_map all = factors(zeros, s.width);
+        double sum[TL_NORM_WIDTH] = {0}, product[TL_NORM_WIDTH] = {0};
+        tl_norm()->gradients(x->data + s.at, dy + s.at, s.n, s.stride, s.width, zeros, &all, sum,
+                             product);
+        for (int k = 0; k < s.width; k++)
+            diff_factor[s.factor + k] = (float)product[k];
+    }
+}
+
+static bool is_per_channel(const tl_step *step)
+{
+    return step->n_src == 2 && step->src[0]->rank == 4 && kind_of(step, 1) == PER_CHANNEL;
+}
+
+static tl_status forward_multiply(tl_step *step, const tl_run *run, tl_error *err)
+{
+    if (!is_per_channel(step))
+        return forward(step, run, err);
+    multiply_channels(step->src[0], step->src[0]->data, step->src[1]->data, step->dst->data);
+    return TL_OK;
+}
+
+static tl_status backward_multiply(tl_step *step, const tl_run *run, tl_error *err)
+{
+    const float *dy = step->dst->diff->data;
+    if (!is_per_channel(step))
+        return backward(step, run, err);
+    if (step->diff_src[0] != NULL)
+        multiply_channels(step->src[0], dy, step->src[1]->data, step->diff_src[0]->data);
+    if (step->diff_src[1] != NULL)
+        reduce_channels(step->src[0], dy, step->diff_src[1]->data);
+    return TL_OK;
+}
+
+const tl_op tl_op_multiply = {.infer = infer,
+                              .choose = choose,
+                              .backward_reads_src = true,
+                              .backward_reads_dst = true,
+                              .forward = forward_multiply,
+                              .backward = backward_multiply};
 
 /* ---- add ---- */
 

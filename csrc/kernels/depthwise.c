@@ -1,0 +1,31 @@
+#include "kernels/depthwise.h"
+
+#include "kernels/kernels.h"
+
+#define WIDTH 4
+#define NAME(x) x##_base
+#include "kernels/vector_body.h"
+#include "kernels/depthwise_body.h"
+
+#pragma GCC push_options
+#pragma GCC target("arch=x86-64-v3")
+#define WIDTH 8
+#define NAME(x) x##_avx2
+#include "kernels/vector_body.h"
+#include "kernels/depthwise_body.h"
+#pragma GCC pop_options
+
+#pragma GCC push_options
+#pragma GCC target("arch=x86-64-v4,prefer-vector-width=512")
+#define WIDTH 16
+#define NAME(x) x##_avx512
+#include "kernels/vector_body.h"
+#include "kernels/depthwise_body.h"
+#pragma GCC pop_options
+
+tl_depthwise_weights_fn tl_depthwise_weights(void)
+{
+    static const tl_depthwise_weights_fn all[TL_ISA_COUNT] = {weights_base, weights_avx2,
+                                                              weights_avx512};
+    return all[tl_kernel_isa()];
+}
