@@ -109,7 +109,8 @@ def test_frozen_part_runs_once_per_image(rng, monkeypatch):
     model.fit(x, y, batch_size=8, epochs=2, verbose=0)
     model.evaluate(x, y, verbose=0)
     assert sum(rows) == 20
-    base.get_layer("stem_bn").set_weights([w * 1.5 for w in base.get_layer("stem_bn").get_weights()])
+    norm = base.get_layer("stem_bn")
+    norm.set_weights([w * 1.5 for w in norm.get_weights()])
     model.fit(x, y, batch_size=8, epochs=2, verbose=0)
     assert sum(rows) == 40  # other weights, other features
 
@@ -218,6 +219,25 @@ def test_full_disk_falls_back_to_computing_again(rng, monkeypatch, tmp_path, cap
     _, recomputed = fitted(5, "auto", 7, 2)
     assert normal == recomputed
     assert sum("No space left" in record.message for record in caplog.records) == 2  # train, val
+
+
+def test_data_without_identity_is_computed_again_and_said_once(rng, caplog):
+    x, y = data(rng, 8)
+    base = backbone()
+    base.trainable = False
+    model = classifier(base)
+    model.compile("sgd", "sparse_categorical_crossentropy")
+
+    def batches():
+        while True:
+            yield x, y
+
+    model.fit(batches(), steps_per_epoch=2, epochs=3, verbose=0)
+    said = [r.message for r in caplog.records if "no stable identity" in r.message]
+    assert len(said) == 1
+    caplog.clear()
+    model.fit(x, y, epochs=2, verbose=0)
+    assert not caplog.records
 
 
 def test_budget_must_be_a_number(monkeypatch):

@@ -458,14 +458,11 @@ class Engine:
 
     def _stream(self, source: Any, epoch: int, training: bool) -> Iterator[Batch]:
         self._read_flags()
-        if training and self.cache_features is True:
-            self._say_once(
-                "cache_features=True: this data has no stable identity (a Python generator or a "
-                "mapped dataset); the frozen layers are computed in every epoch"
-            )
         for x, y, weight in source.batches(epoch, training):
             weights = weight if weight is None or isinstance(weight, list) else [weight]
             shapes = tuple(np.shape(a)[1:] for a in x)
+            if training and self._keeps:
+                self._say_not_kept(shapes)
             yield Batch(list(x), y, weights, len(x[0]), shapes=shapes)
 
     def _store(self, source: Any, training: bool) -> tuple[FeatureStore | None, tuple]:
@@ -474,6 +471,8 @@ class Engine:
         if not self.cache_features or not looks:
             return None, shapes
         if source.identity is None:
+            if training:
+                self._say_not_kept(shapes)
             return None, shapes
         cut = self._cut(shapes, training)
         if not cut.works:
@@ -483,6 +482,15 @@ class Engine:
         if not self._keeps and not self._features.holds(key, version):
             return None, shapes
         return self._features.store(key, version, source.num_samples, cut.shapes), shapes
+
+    def _say_not_kept(self, shapes: tuple) -> None:
+        if self.cache_features and self._cut(shapes, True).works:
+            self._say_once(
+                f"model '{self.model.name}': this data has no stable identity (a Python generator, "
+                "or images changed by a function), so its frozen layers are computed again in "
+                "every epoch; data straight from image_dataset_from_directory or "
+                "flow_from_directory, with the function as a layer of the model, is computed once"
+            )
 
     def _say_once(self, text: str) -> None:
         if text not in self._said:
