@@ -21,10 +21,10 @@ import numpy as np
 SCALES = {
     "ResNet50": (128.0, 0.125),
     "VGG16": (64.0, 1.0),
-    "MobileNetV2": (0.125, 0.8),
+    "MobileNetV2": (0.25, 0.65),
     "InceptionV3": (0.0625, 1.0),
     "Xception": (2.0, 0.125),
-    "EfficientNetLite0": (0.125, 0.8),
+    "EfficientNetLite0": (0.25, 0.65),
     "EfficientNetB0": (1.0, 2.0),  # each squeeze and excitation halves the values
 }
 RESIDUAL_ENDS = ("_3_conv", "_project", "_project_conv", "_sepconv3")
