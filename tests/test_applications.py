@@ -230,3 +230,15 @@ def test_building_does_not_warn():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         applications.EfficientNetLite0(weights=None, include_top=False, input_shape=(64, 64, 3))
+
+
+def test_the_published_efficientnet_file_given_as_a_path_warns(tmp_path):
+    path = tmp_path / "b0.weights.h5"
+    model = applications.EfficientNetB0(weights=None, include_top=False)
+    std = np.array([0.229, 0.224, 0.225], np.float32)
+    normalization = next(x for x in model.layers if isinstance(x, layers.Normalization))
+    normalization.set_weights([np.zeros(3), std, np.zeros((), np.int64)])
+    model.save_weights(path)
+    backend.clear_session()
+    with pytest.warns(UserWarning, match="build EfficientNetB0.weights='imagenet'"):
+        applications.EfficientNetB0(weights=path, include_top=False)

