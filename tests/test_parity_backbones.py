@@ -2,7 +2,7 @@
 
 tests/reference/make_outputs.py wrote the numbers; weights and pictures come from formula.py on
 both sides. The bounds are those of the project's promise, in units of the largest value. Keras
-with oneDNN on and off, and Keras in float32 and float64, differ by at most {SPREAD} of it.
+differs from itself by 2.7e-6 of it with oneDNN on and off, by 2.4e-6 between float32 and float64.
 """
 
 import pathlib

@@ -25,7 +25,7 @@ SCALES = {
     "InceptionV3": (0.0625, 1.0),
     "Xception": (2.0, 0.125),
     "EfficientNetLite0": (0.25, 0.65),
-    "EfficientNetB0": (1.0, 2.0),  # each squeeze and excitation halves the values
+    "EfficientNetB0": (1.0, 1.3),  # each squeeze and excitation halves the values
 }
 RESIDUAL_ENDS = ("_3_conv", "_project", "_project_conv", "_sepconv3")
 
