@@ -4,11 +4,16 @@ weights and inputs, fusions, random numbers, bits, and what wrong shapes are tol
 import re
 from pathlib import Path
 
+import numpy as np
 import op_references as ref
 import pytest
-from op_net import Net, check_forward, check_gradients, threads
+from op_net import Net, check_forward, check_gradients, threads, training_plan
+
+from tlfast import _core
 
 ROOT = Path(__file__).resolve().parent.parent
+# Pixels of 0 to 255; Keras computes the coordinates in float32.
+KERAS_PIXELS = 1e-3
 
 
 @pytest.fixture(autouse=True)
@@ -201,3 +206,249 @@ def test_gradients(op, case, front, rng):
     flat = [net.nodes[v][2][1] for v in x] if case.get("training") else []
     with threads(2 if front == "conv" else 1):
         check_gradients(net, [y], batch=3, flat=flat, seed=11)
+
+
+# ---- details ----------------------------------------------------------------------------------
+
+
+def test_the_first_of_equal_maxima_gets_the_gradient(rng):
+    """As in TensorFlow; after a ReLU many values are equal."""
+    for order in ((0, 1), (1, 0), (0, 1, 0)):
+        net = Net(rng)
+        sources = [net.dense(net.input((3, 2, 5)), 5, bias=False) for _ in range(2)]
+        y = net.add("maximum", *(sources[i] for i in order))
+        same = rng.normal(size=(2, 3, 2, 5)).astype(np.float32)
+        net.variables[1].assign(net.variables[0].numpy())
+        plan = training_plan(net, [y], [{"kind": "mean_squared_error"}], 2)
+        plan.train([same, same], [np.zeros((2, 3, 2, 5), np.float32)])
+        gradients = plan.gradients()
+        assert np.abs(gradients[order[0]]).max() > 1e-3
+        assert not gradients[order[1]].any()
+
+
+def test_equal_maxima_of_an_image_share_the_gradient(rng):
+    """TensorFlow's reduce_max; a max-pool window gives everything to its first maximum."""
+    x = np.zeros((1, 2, 2, 3), np.float32)
+    for op, attrs, shares in (("global_max_pool", {}, 4),
+                              ("max_pool2d", {"pool": (2, 2), "strides": (2, 2)}, 1)):
+        net = Net(rng)
+        v = net.norm(net.input((2, 2, 3)), scale=False)  # its beta sees the sum of the shares
+        y = net.add(op, v, **attrs)
+        z = net.add("multiply", v, net.add("reshape", y, shape=(1, 1, 3)))
+        trained = training_plan(net, [z], [{"kind": "mean_squared_error"}], 1)
+        trained.train([x], [np.ones((1, 2, 2, 3), np.float32)])
+        beta = (net.nodes[v][2][1].numpy() - net.nodes[v][2][2].numpy()
+                / np.sqrt(net.nodes[v][2][3].numpy() + 1e-3))  # value of every pixel
+        slope = 2 * (beta**2 - 1) / 12
+        # through the first factor 4 * slope * beta, through the maximum the same once more
+        np.testing.assert_allclose(trained.gradients()[0], 8 * slope * beta, rtol=1e-4)
+        assert shares in (1, 4)
+
+
+def test_activations_far_out(rng):
+    x = np.array([[-200, -88, -30, -5, -0.0, 5, 30, 80]], np.float32)
+    for kind in ref.ACTIVATIONS:
+        net = Net(rng)
+        y = net.act(net.input((8,)), kind)
+        got = net.plan(1, [y]).forward([x])[0]
+        expected = net.evaluate([x])[y]
+        assert np.isfinite(got).all()
+        np.testing.assert_allclose(got, expected, rtol=2e-5, atol=2e-6, err_msg=kind)
+
+
+def test_random_affine_differs_by_image_step_and_seed(rng):
+    net = Net(rng)
+    x = net.input((6, 7, 3))
+    y = net.add("random_affine", x, rotation=(-0.5, 0.5), zoom_w=None, seed=1)
+    z = net.add("random_affine", x, rotation=(-0.5, 0.5), zoom_w=None, seed=2)
+    feeds = [np.repeat(net.draw(1)[0], 4, axis=0)]
+    runs = []
+    for n in (1, 2):
+        with threads(n):
+            plan = net.plan(4, [y, z])
+            runs += [plan.forward(feeds, seed=s) for s in (5, 6)]
+    images = [run[k][i] for run in runs[:2] for k in range(2) for i in range(4)]
+    assert len({image.tobytes() for image in images}) == 16
+    for a, b in zip(runs[:2], runs[2:], strict=True):
+        assert all(np.array_equal(u, v) for u, v in zip(a, b, strict=True))
+
+
+def test_random_affine_flips_half_of_the_images(rng):
+    net = Net(rng)
+    y = net.add("random_affine", net.input((2, 3, 1)), flip="horizontal_and_vertical", seed=1)
+    x = rng.normal(size=(2000, 2, 3, 1)).astype(np.float32)
+    got = net.plan(2000, [y]).forward([x], seed=9)[0]
+    whole = (got == x).all(axis=(1, 2, 3))
+    both = (got == x[:, ::-1, ::-1]).all(axis=(1, 2, 3))
+    assert (whole ^ both).all()
+    assert abs(both.mean() - 0.5) < 5 * 0.5 / np.sqrt(2000)
+
+
+def keras_transforms():
+    with np.load(ROOT / "tests/reference/affine.npz") as stored:
+        return {name: stored[name] for name in stored.files}
+
+
+def test_random_affine_turns_and_zooms_as_keras():
+    """Fixed angles and factors; made by tests/reference/make_affine.py."""
+    stored = keras_transforms()
+    x = stored.pop("x")
+    assert len(stored) > 30
+    for name, expected in stored.items():
+        kind, *numbers, mode, how = name.split()
+        values = [float(n) for n in numbers]
+        attrs = {"rotation": values * 2} if kind == "rotation" else {
+            "zoom_h": values[:1] * 2, "zoom_w": values[1:] * 2}
+        net = Net(None)
+        y = net.add("random_affine", net.input(x.shape[1:]), fill_mode=mode, fill_value=7.5,
+                    interpolation=how, seed=3, **attrs)
+        got = net.plan(1, [y]).forward([x], seed=4)[0]
+        # the coordinates are float32 in Keras; pixels are 0 to 255
+        assert np.abs(got - expected).max() < KERAS_PIXELS, name
+
+
+def test_augmentation_behind_a_trainable_layer_is_refused(rng):
+    net = Net(rng)
+    y = net.add("random_affine", net.dense(net.input((4, 4, 3)), 3), flip="horizontal", seed=1)
+    plan = training_plan(net, [y], [{"kind": "mean_squared_error"}], 2)
+    with pytest.raises(NotImplementedError, match="'random_affine_2': augmentation behind"):
+        plan.train(net.draw(2), [np.zeros((2, 4, 4, 3), np.float32)])
+
+
+# ---- bits -------------------------------------------------------------------------------------
+
+
+def frozen_net(rng):
+    net = Net(rng)
+    x = net.add("scale_shift", net.input((21, 19, 3)), scale=2.0, shift=-1.0)
+    x = net.act(net.norm(net.conv(x, 20, 3, strides=(2, 2), pads=(0, 1, 1, 1))), "relu6")
+    y = net.act(net.norm(net.depthwise(x, pads=(1, 1, 1, 1))), "swish")
+    x = net.add("add", net.norm(net.conv(y, 20)), x)
+    x = net.act(net.conv(x, 64, 3, pads=(1, 1, 1, 1)))
+    x = net.act(net.conv(x, 64, 3, pads=(1, 1, 1, 1), bias=False))  # Winograd's
+    x = net.conv(x, 12, 3, groups=4)
+    gate = net.act(net.conv(net.add("reshape", net.add("global_avg_pool", x), shape=(1, 1, 12)),
+                            12), "sigmoid")
+    x = net.add("multiply", x, gate)
+    x = net.add("concat", net.add("max_pool2d", x, pool=(3, 3), strides=(2, 2), pads=(1, 1, 1, 1)),
+                net.add("avg_pool2d", x, pool=(3, 3), strides=(2, 2), pads=(0, 1, 1, 1)), axis=-1)
+    g = net.add("concat", net.add("global_avg_pool", x), net.add("global_max_pool", x), axis=-1)
+    a = net.act(net.dense(g, 130), "tanh")
+    b = net.act(net.dense(a, 7), "softmax")
+    c = net.dense(net.add("reshape", x, shape=(int(np.prod(net.shapes[x])),)), 1)
+    return net, [x, g, a, b, c]
+
+
+def test_bits_depend_on_nothing_but_the_image(rng):
+    """Not on the batch, the place in it, or the number of threads."""
+    net, outputs = frozen_net(rng)
+    feeds = net.draw(16)[0]
+    expected = None
+    for n in (1, 2, 3):
+        with threads(n):
+            pool = _core.Pool()
+            for batch in (16, 5, 2, 1) if n == 1 else (16, 1):
+                plan = net.plan(batch, outputs, pool)
+                for first in {0, 16 - batch}:
+                    rows = slice(first, first + batch)
+                    got = plan.forward([feeds[rows]])
+                    if expected is None:
+                        expected = got
+                    for v, e, y in zip(outputs, expected, got, strict=True):
+                        assert np.array_equal(e[rows], y), (
+                            f"{net.nodes[v][0]}: batch {batch} at {first}, {n} threads")
+
+
+@pytest.mark.parametrize("features, units", [(2048, 2), (1280, 1000), (25, 33), (512, 1), (7, 64)])
+def test_bits_of_dense(features, units, rng):
+    net = Net(rng)
+    y = net.dense(net.input((features,)), units)
+    x = net.draw(16)[0]
+    expected = net.plan(16, [y]).forward([x])[0]
+    for n in (1, 2):
+        with threads(n):
+            for batch in (1, 3, 4, 16):
+                plan = net.plan(batch, [y])
+                for first in (0, 16 - batch):
+                    got = plan.forward([x[first : first + batch]])[0]
+                    assert np.array_equal(got, expected[first : first + batch])
+
+
+# ---- what does not fit ------------------------------------------------------------------------
+
+IMAGE = (8, 7, 6)
+WRONG = [  # op, input shapes, weight shapes, attributes, what the text says
+    ("conv2d", [IMAGE], [(3, 3, 5, 4)], {}, r"kernel \(3, 3, 5, 4\) .* input is \(2, 8, 7, 6\)"),
+    ("conv2d", [IMAGE], [(3, 3, 6)], {}, r"needs \(N, H, W, C\)"),
+    ("conv2d", [(6,)], [(3, 3, 6, 4)], {}, r"got \(2, 6\)"),
+    ("conv2d", [IMAGE], [(9, 3, 6, 4)], {}, r"output shape \(2, 0, 5, 4\)"),
+    ("conv2d", [IMAGE], [(3, 3, 3, 5)], {"groups": 2}, "2 groups"),
+    ("conv2d", [IMAGE], [(3, 3, 6, 4)], {"groups": 0}, "0 groups"),
+    ("conv2d", [IMAGE], [(3, 3, 6, 4), (5,)], {}, "bias of 5 values for 4"),
+    ("conv2d", [IMAGE], [(3, 3, 6, 4)], {"strides": (0, 1)}, "strides 0"),
+    ("conv2d", [IMAGE], [(3, 3, 6, 4)], {"dilation": (1, 0)}, "dilation 0"),
+    ("conv2d", [IMAGE], [(3, 3, 6, 4)], {"pads": (0, -1, 0, 0)}, "padding 0 and -1"),
+    ("depthwise_conv2d", [IMAGE], [(3, 3, 5, 1)], {}, "reads 5 channels"),
+    ("depthwise_conv2d", [IMAGE], [(3, 3, 6, 2), (6,)], {}, "bias of 6 values for 12"),
+    ("dense", [(6,)], [(5, 2)], {}, r"reads 5 features, the input is \(2, 6\)"),
+    ("dense", [(6,)], [(6, 2), (3,)], {}, "bias of 3 values for 2"),
+    ("dense", [(6,)], [], {}, "reads 0 features"),
+    ("batch_norm", [IMAGE], [(6,), (6,), (6,), (5,)], {"epsilon": 1e-3}, "5 channels"),
+    ("batch_norm", [IMAGE], [(6,), (6,)], {"epsilon": 1e-3}, "0 channels"),
+    ("max_pool2d", [IMAGE], [], {"pool": (9, 9), "strides": (1, 1)}, "output shape"),
+    ("max_pool2d", [IMAGE], [], {"pool": (2, 2), "strides": (0, 1)}, "pool size 2"),
+    ("max_pool2d", [IMAGE], [], {"pool": (2, 2), "strides": (1, 1), "pads": (2, 0, 0, 0)},
+     "padding 2 and 0"),
+    ("avg_pool2d", [(6,)], [], {"pool": (2, 2), "strides": (1, 1)}, r"got \(2, 6\)"),
+    ("global_avg_pool", [(6,)], [], {}, r"got \(2, 6\)"),
+    ("global_max_pool", [(5, 6)], [], {}, r"got \(2, 5, 6\)"),
+    ("add", [IMAGE, (8, 7, 5)], [], {}, r"\(2, 8, 7, 6\) and \(2, 8, 7, 5\)"),
+    ("multiply", [(1, 1, 6), IMAGE], [], {}, r"as a later input"),
+    ("maximum", [IMAGE, (6,)], [], {}, r"cannot maximum shapes"),
+    ("concat", [IMAGE, (8, 6, 6)], [], {"axis": -1}, "all but the last axis"),
+    ("concat", [IMAGE, (6,)], [], {"axis": -1}, "cannot join shapes"),
+    ("zero_pad2d", [(6,)], [], {"pads": (1, 1, 1, 1)}, r"got \(2, 6\)"),
+    ("zero_pad2d", [IMAGE], [], {"pads": (-1, 1, 1, 1)}, "allowed: 0 or more"),
+    ("crop2d", [IMAGE], [], {"pads": (4, 4, 0, 0)}, "output shape"),
+    ("crop2d", [IMAGE], [], {"pads": (0, 0, 0, -3)}, "allowed: 0 or more"),
+    ("reshape", [IMAGE], [], {"shape": (7, 7, 6)}, r"cannot reshape \(2, 8, 7, 6\) to \(2, 7, 7"),
+    ("scale_shift", [IMAGE], [], {"scale": (1.0, 2.0), "shift": 0.0}, "2 scale factors"),
+    ("random_affine", [(6,)], [], {"flip": "horizontal"}, r"got \(2, 6\)"),
+]
+
+
+@pytest.mark.parametrize("op, inputs, weights, attrs, says", WRONG,
+                         ids=[f"{w[0]}-{i}" for i, w in enumerate(WRONG)])
+def test_what_does_not_fit_names_the_layer(op, inputs, weights, attrs, says):
+    graph = _core.Graph(2)
+    values = [graph.input(shape) for shape in inputs]
+    variables = [_core.Variable(shape) for shape in weights]
+    before = graph.n_values
+    with pytest.raises(ValueError, match=says) as caught:
+        graph.add(op, values, variables, "block3_layer", **attrs)
+    assert "layer 'block3_layer'" in str(caught.value)
+    assert graph.n_values == before
+
+
+def test_wrong_arguments_of_a_node():
+    graph = _core.Graph(2)
+    x = graph.input((4, 4, 3))
+    with pytest.raises(NotImplementedError, match="op 'conv3d' is not available"):
+        graph.add("conv3d", [x], [], "a")
+    with pytest.raises(NotImplementedError, match="activation 'mish' is not available"):
+        graph.add("activation", [x], [], "a", kind="mish")
+    with pytest.raises(TypeError, match="no attribute 'stride'"):
+        graph.add("max_pool2d", [x], [], "a", stride=(1, 1))
+    with pytest.raises(ValueError, match="strides: 1 numbers where 2 are needed"):
+        graph.add("max_pool2d", [x], [], "a", pool=(2, 2), strides=(1,))
+    with pytest.raises(ValueError, match="layer 'a': input 7 is not a value"):
+        graph.add("add", [x, 7], [], "a")
+    with pytest.raises(ValueError, match="without inputs"):
+        graph.add("add", [], [], "a")
+    with pytest.raises(ValueError, match="made with Graph.input"):
+        graph.add("input", [x], [], "a")
+    with pytest.raises(TypeError, match="expected tlfast._core.Variable"):
+        graph.add("dense", [x], [np.zeros((3, 2), np.float32)], "a")
+    with pytest.raises(ValueError, match=r"input 'image'.*|layer 'image'"):
+        graph.input((0, 4, 3), "image")
+    assert graph.n_values == 1
