@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <omp.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <time.h>
@@ -28,23 +29,45 @@ static int team;   /* threads a region gave when the number was last set */
 
 /* ---- fork: the child starts with an empty queue and no thread ---- */
 
+/* The compute thread holds the gate while it works and opens it between two steps if a fork waits:
+ * the child then finds whole weights and no lock of oneDNN, libgomp or ours taken by a thread that
+ * it does not have. The gate is taken before `lock`. */
+static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+static atomic_int forks_waiting;
+
 static void before_fork(void)
 {
+    atomic_fetch_add(&forks_waiting, 1);
+    pthread_mutex_lock(&gate);
+    atomic_fetch_sub(&forks_waiting, 1);
     pthread_mutex_lock(&lock);
 }
 
 static void after_fork_parent(void)
 {
     pthread_mutex_unlock(&lock);
+    pthread_mutex_unlock(&gate);
 }
 
 static void after_fork_child(void)
 {
     pthread_mutex_init(&lock, NULL);
+    pthread_mutex_init(&gate, NULL);
     pthread_cond_init(&work_ready, NULL);
     pthread_cond_init(&work_done, NULL);
+    atomic_store(&forks_waiting, 0);
     first = last = running = NULL;
     started = false;
+}
+
+void tl_compute_rest(void)
+{
+    if (atomic_load(&forks_waiting) == 0)
+        return;
+    pthread_mutex_unlock(&gate);
+    while (atomic_load(&forks_waiting) > 0)
+        sched_yield();
+    pthread_mutex_lock(&gate);
 }
 
 static void watch_forks(void)
@@ -119,7 +142,9 @@ static void *compute_thread(void *arg)
     pthread_mutex_lock(&lock);
     int n = wanted;
     pthread_mutex_unlock(&lock);
+    pthread_mutex_lock(&gate);
     make_team(n);
+    pthread_mutex_unlock(&gate);
     for (;;) {
         pthread_mutex_lock(&lock);
         while (first == NULL)
@@ -131,9 +156,11 @@ static void *compute_thread(void *arg)
         running = job;
         pthread_mutex_unlock(&lock);
 
+        pthread_mutex_lock(&gate);
         job->status = atomic_load(&job->cancelled)
                           ? tl_fail(&job->err, TL_CANCELLED, "cancelled before it started")
                           : job->run(job->arg, &job->err);
+        pthread_mutex_unlock(&gate);
 
         pthread_mutex_lock(&lock);
         running = NULL;

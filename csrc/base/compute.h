@@ -34,6 +34,10 @@ void tl_compute_cancel(void *job);
 /* For code that runs in a job: has the running job been cancelled? */
 bool tl_compute_cancelled(void);
 
+/* For code that runs in a job, where everything is whole (between two steps of a plan): lets a
+ * waiting fork() of another thread happen now. */
+void tl_compute_rest(void);
+
 /* Submit and wait without a way to cancel. */
 tl_status tl_compute_call(tl_status (*run)(void *arg, tl_error *err), void *arg, tl_error *err);
 

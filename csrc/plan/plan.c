@@ -286,6 +286,7 @@ static void copy_feed(tl_tensor *tensor, const tl_feed *feed)
 
 static tl_status check_cancelled(const tl_plan *plan, int i, tl_error *err)
 {
+    tl_compute_rest();
     if (!tl_compute_cancelled())
         return TL_OK;
     return tl_fail(err, TL_CANCELLED, "cancelled before layer '%s'", plan->steps[i].name);

@@ -1,6 +1,7 @@
 /* tlfast._core.Plan: runs a graph. One call is one forward pass or one whole training step; the
  * GIL is released once, and signals are handled while the compute thread works. */
 #include <string.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/compute.h"
@@ -18,8 +19,17 @@ typedef struct {
     bool has_optimizer;
     tl_optimizer optimizer;
     tl_update *updates; /* owned, n_trainable; slot variables retained */
-    bool busy;          /* guarded by the GIL: a second caller gets an error */
+    pid_t busy; /* guarded by the GIL: the process that runs it; a second caller gets an error. In
+                   the child of a fork nobody runs what a thread of the parent was running. */
 } plan_object;
+
+static bool is_busy(const plan_object *self)
+{
+    if (self->busy == 0 || self->busy != getpid())
+        return false;
+    PyErr_SetString(PyExc_RuntimeError, "this model is running in another thread");
+    return true;
+}
 
 /* ---- reading Python values ---- */
 
@@ -304,10 +314,8 @@ static PyObject *plan_set_optimizer(PyObject *object, PyObject *args)
                      PyTuple_Size(list), self->n_trainable);
         return NULL;
     }
-    if (self->busy) {
-        PyErr_SetString(PyExc_RuntimeError, "this model is running in another thread");
+    if (is_busy(self))
         return NULL;
-    }
     self->has_optimizer = false;
     if (read_optimizer(spec, &self->optimizer) < 0)
         return NULL;
@@ -472,10 +480,8 @@ static PyObject *run(plan_object *self, PyObject *feeds, PyObject *targets, PyOb
     const tl_graph *graph = tl_py_graph(state, self->graph);
     PyObject *outputs = NULL, *result = NULL;
     call c;
-    if (self->busy) {
-        PyErr_SetString(PyExc_RuntimeError, "this model is running in another thread");
+    if (is_busy(self))
         return NULL;
-    }
     if (call_init(&c, self) < 0 || read_feeds(&c, self, graph, feeds) < 0 ||
         (targets != NULL && read_targets(&c, self, targets, weights) < 0) ||
         (outputs = PyList_New(self->n_outputs)) == NULL ||
@@ -494,9 +500,9 @@ static PyObject *run(plan_object *self, PyObject *feeds, PyObject *targets, PyOb
         .update = update,
     };
     tl_job job = {.run = run_job, .arg = &args};
-    self->busy = true;
+    self->busy = getpid();
     int ran = tl_py_run_job(state, &job);
-    self->busy = false;
+    self->busy = 0;
     if (ran == 0)
         result =
             targets != NULL ? Py_BuildValue("(NO)", loss_list(&c), outputs) : Py_NewRef(outputs);
@@ -551,10 +557,8 @@ static PyObject *plan_gradients(PyObject *object, PyObject *unused)
 {
     (void)unused;
     plan_object *self = (plan_object *)object;
-    if (self->busy) {
-        PyErr_SetString(PyExc_RuntimeError, "this model is running in another thread");
+    if (is_busy(self))
         return NULL;
-    }
     PyObject *list = PyList_New(self->n_trainable);
     for (int i = 0; list != NULL && i < self->n_trainable; i++) {
         const tl_variable *v = self->updates[i].variable;
