@@ -133,7 +133,7 @@ def test_unknown_words(capsys):
     assert stopped.value.code == 2 and "demo" in capsys.readouterr().err
 
 
-def run_demo(*words, timeout=600):
+def run_demo(*words, timeout=1500):
     command = [sys.executable, "-m", "tlfast.cli", "demo", *words]
     environment = {**os.environ, "TLFAST_OFFLINE": "1"}
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment)
