@@ -90,6 +90,25 @@ tl_status tl_os_map(void **out, size_t bytes, const char *what, tl_error *err)
     return TL_OK;
 }
 
+tl_status tl_os_reserve(void **out, size_t bytes, const char *what, tl_error *err)
+{
+    void *ptr = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (ptr == MAP_FAILED)
+        return tl_fail(err, TL_NOMEM, "no addresses for %s: %zu MB: %s", what, bytes >> 20,
+                       strerror(errno));
+    *out = ptr;
+    return TL_OK;
+}
+
+tl_status tl_os_commit(void *ptr, size_t bytes, const char *what, tl_error *err)
+{
+    if (mprotect(ptr, bytes, PROT_READ | PROT_WRITE) != 0)
+        return tl_fail(err, TL_NOMEM, "not enough memory for %s: %zu MB: %s", what, bytes >> 20,
+                       strerror(errno));
+    (void)madvise(ptr, bytes, MADV_HUGEPAGE);
+    return TL_OK;
+}
+
 void tl_os_unmap(void *ptr, size_t bytes)
 {
     if (ptr != NULL)

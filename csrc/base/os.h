@@ -20,6 +20,11 @@ size_t tl_os_memory_available(void);
 tl_status tl_os_map(void **out, size_t bytes, const char *what, tl_error *err);
 void tl_os_unmap(void *ptr, size_t bytes);
 
+/* Addresses for up to bytes of memory that cost nothing until tl_os_commit makes the first part of
+ * them usable (zeroed at first); a later call may only extend it. Release with tl_os_unmap. */
+tl_status tl_os_reserve(void **out, size_t bytes, const char *what, tl_error *err);
+tl_status tl_os_commit(void *ptr, size_t bytes, const char *what, tl_error *err);
+
 /* Lowest scheduling priority for the calling thread only. */
 void tl_os_lower_priority(void);
 

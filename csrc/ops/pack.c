@@ -5,13 +5,20 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/os.h"
 #include "kernels/winograd.h"
 
 struct tl_pool {
     atomic_int references;
     tl_pack *first; /* owned list */
     size_t bytes;
+    void *arena;           /* reserved addresses, owned; NULL before the first plan */
+    size_t arena_reserved; /* of them */
+    size_t arena_usable;
 };
+
+/* Addresses only: more than any machine has memory for would fail at run time anyway. */
+#define ARENA_RESERVED ((size_t)1 << 40)
 
 tl_status tl_pool_create(tl_pool **out, tl_error *err)
 {
@@ -48,7 +55,32 @@ void tl_pool_release(tl_pool *pool)
         pool->first = pack->next;
         free_pack(pack);
     }
+    tl_os_unmap(pool->arena, pool->arena_reserved);
     tl_free(pool);
+}
+
+tl_status tl_pool_arena(tl_pool *pool, size_t bytes, void **out, tl_error *err)
+{
+    size_t page = (size_t)1 << 21;
+    if (bytes > ARENA_RESERVED - page)
+        return tl_fail(err, TL_NOMEM, "a plan of %zu MB", bytes >> 20);
+    size_t whole = (bytes + page) / page * page; /* in huge pages, never nothing */
+    for (size_t size = ARENA_RESERVED; pool->arena == NULL; size /= 4) {
+        /* a limit on addresses (RLIMIT_AS) may allow less */
+        tl_error unused = {0};
+        pool->arena_reserved = size;
+        if (tl_os_reserve(&pool->arena, size, "activations", &unused) != TL_OK && size / 4 < whole)
+            return tl_fail(err, TL_NOMEM, "%s", unused.text);
+    }
+    if (whole > pool->arena_reserved)
+        return tl_fail(err, TL_NOMEM, "a plan of %zu MB; the process may address %zu MB for it",
+                       bytes >> 20, pool->arena_reserved >> 20);
+    if (whole > pool->arena_usable) {
+        TL_TRY(tl_os_commit(pool->arena, whole, "a plan's activations", err));
+        pool->arena_usable = whole;
+    }
+    *out = pool->arena;
+    return TL_OK;
 }
 
 size_t tl_pool_bytes(const tl_pool *pool)

@@ -1,5 +1,6 @@
 /* Weights in the layouts the kernels read, made from the variables when those changed. A pool is
- * shared by all plans of one network (batch sizes 8, 4, 2, 1 ...), so a weight is packed once. */
+ * shared by all plans of one network (batch sizes 8, 4, 2, 1 ...), so a weight is packed once, and
+ * so is the memory of their activations. */
 #ifndef TL_OPS_PACK_H
 #define TL_OPS_PACK_H
 
@@ -34,6 +35,10 @@ tl_status tl_pool_create(tl_pool **out, tl_error *err); /* one reference */
 void tl_pool_retain(tl_pool *pool);
 void tl_pool_release(tl_pool *pool); /* NULL is fine */
 size_t tl_pool_bytes(const tl_pool *pool);
+
+/* At least bytes of memory that all plans of the pool use for their activations: one runs after
+ * the other, and nothing in it outlives a run. The address never changes. */
+tl_status tl_pool_arena(tl_pool *pool, size_t bytes, void **out, tl_error *err);
 
 /* The layout an earlier plan chose for this kernel in this role, or NULL: later plans follow. */
 const_dnnl_memory_desc_t tl_pool_find_md(const tl_pool *pool, const tl_variable *kernel,

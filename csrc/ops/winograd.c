@@ -37,7 +37,11 @@ bool tl_winograd_fits(const tl_step *step)
         a->dilation[0] != 1 || a->dilation[1] != 1 || step->src[0]->layout == TL_LAYOUT_NCHW ||
         step->src[0]->layout != step->dst->layout)
         return false;
-    /* Below 64 channels the transforms cost more than the products save; panels are full. */
+    /* Below 64 channels the transforms cost more than the products save. Below 10 x 10 the 36
+     * matrices (four times the kernel, 38 MB for 512 x 512) cost more memory than the time is
+     * worth. */
+    if (step->dst->dims[1] * step->dst->dims[2] < 100)
+        return false;
     return k[2] >= 64 && k[3] >= 64 && k[2] % 16 == 0 && k[3] % 32 == 0 &&
            (!step->has_activation || clips(step));
 }

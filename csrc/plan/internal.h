@@ -36,7 +36,7 @@ struct tl_plan {
     void *gradient_region;
     size_t gradient_bytes;
 
-    void *arena;
+    void *arena;          /* the pool's */
     size_t arena_bytes;   /* scratchpad included */
     size_t scratchpad_at; /* its offset */
     tl_build build;

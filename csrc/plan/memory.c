@@ -130,7 +130,7 @@ tl_status tl_plan_place(tl_plan *plan, tl_error *err)
     TL_TRY(assign_offsets(plan, &plan->scratchpad_at, err));
     plan->arena_bytes = plan->scratchpad_at + rounded(plan->build.scratchpad_bytes);
     TL_TRY(check_memory(plan->arena_bytes, err));
-    TL_TRY(tl_os_map(&plan->arena, plan->arena_bytes, "a plan's activations", err));
+    TL_TRY(tl_pool_arena(plan->pool, plan->arena_bytes, &plan->arena, err));
     for (int i = 0; i < plan->n_tensors; i++) {
         tl_tensor *root = tl_tensor_root(plan->tensors[i]);
         if (root->first >= 0)

@@ -263,7 +263,6 @@ void tl_plan_destroy(tl_plan *plan)
         tl_free(lists[i]);
     if (plan->stream != NULL)
         tl_dnn.stream_destroy(plan->stream);
-    tl_os_unmap(plan->arena, plan->arena_bytes);
     tl_os_unmap(plan->gradient_region, plan->gradient_bytes);
     tl_pool_release(plan->pool);
     tl_free(plan);
