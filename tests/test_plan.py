@@ -342,41 +342,43 @@ def test_a_variable_that_no_loss_reaches(rng):
 # ---- drawn graphs -----------------------------------------------------------------------------
 
 
-def drawn_net(rng, n_nodes, smooth=False):
+def drawn_net(rng, n_nodes, training=False):
     """A random graph of images with 12 channels; every value may be read any number of times."""
     net = Net(rng)
     x = net.input((6, 5, 3))
     images = [net.conv(x, 12), net.add("zero_pad2d", net.conv(x, 12), pads=(0, 0, 0, 0))]
-    kinds = ["tanh", "swish", "sigmoid"] if smooth else ["relu", "swish", "relu6", "sigmoid"]
+    same = {"pads": (1, 1, 1, 1)}
+    pool = {"pool": (3, 3), "strides": (1, 1), **same}
+
+    def gate(a, b):
+        flat = net.add("reshape", net.add("global_avg_pool", a), shape=(1, 1, 12))
+        return net.add("multiply", b, net.act(flat, "sigmoid"))
+
+    makers = [
+        lambda a, b: net.conv(a, 12, 3, bias=bool(rng.integers(2)), **same),
+        lambda a, b: net.conv(net.add("zero_pad2d", a, **same), 12, 3),
+        lambda a, b: net.conv(a, 12),
+        lambda a, b: net.depthwise(a, **same),
+        lambda a, b: net.norm(a, training=training),
+        lambda a, b: net.act(net.norm(a, training=training), str(rng.choice(["relu", "relu6"]))),
+        lambda a, b: net.act(a, str(rng.choice(["tanh", "swish", "sigmoid", "relu"]))),
+        lambda a, b: net.add("add", a, b),
+        lambda a, b: net.add("add", a, b, images[-1]),
+        lambda a, b: net.add("average", a, b),
+        lambda a, b: net.add(str(rng.choice(["subtract", "maximum"])), a, b),
+        lambda a, b: net.conv(net.add("concat", a, b), 12),
+        lambda a, b: net.add("concat", net.conv(a, 5), net.conv(b, 7)),
+        lambda a, b: net.add("avg_pool2d", a, **pool),
+        lambda a, b: net.add("max_pool2d", a, **pool),
+        gate,
+    ]
     for _ in range(n_nodes):
         a, b = (images[i] for i in rng.integers(max(0, len(images) - 6), len(images), 2))
-        choice = rng.integers(11)
-        same = {"pads": (1, 1, 1, 1)}
-        if choice <= 1:
-            y = net.conv(a, 12, 3, bias=bool(rng.integers(2)), **same)
-        elif choice == 2:
-            y = net.conv(a, 12)
-        elif choice == 3:
-            y = net.depthwise(a, **same)
-        elif choice == 4:
-            y = net.norm(a)
-        elif choice == 5:
-            y = net.act(a, str(rng.choice(kinds)))
-        elif choice <= 7:
-            y = net.add("add" if choice == 6 else "average", a, b)
-        elif choice == 8:
-            y = net.conv(net.add("concat", a, b), 12)
-        elif choice == 9:
-            y = net.add("avg_pool2d", a, pool=(3, 3), strides=(1, 1), **same)
-        else:
-            gate = net.act(net.add("reshape", net.add("global_avg_pool", a), shape=(1, 1, 12)),
-                           "sigmoid")
-            y = net.add("multiply", b, gate)
-        images.append(y)
+        images.append(makers[rng.integers(len(makers))](a, b))
     return net, images
 
 
-@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize("seed", range(30))
 def test_drawn_graphs(seed):
     """Buffers that are alive never overlap: many branches, any of them an output."""
     rng = np.random.default_rng(1000 + seed)
@@ -386,10 +388,10 @@ def test_drawn_graphs(seed):
     check_forward(net, [images[-1]], 1, tolerance=3e-5)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(16))
 def test_gradients_of_drawn_graphs(seed):
     rng = np.random.default_rng(2000 + seed)
-    net, images = drawn_net(rng, int(rng.integers(4, 12)), smooth=True)
+    net, images = drawn_net(rng, int(rng.integers(4, 12)), training=seed % 2 == 0)
     outputs = [images[-1], images[len(images) // 2]]
     trainable = [v for v in net.trainable() if rng.random() < 0.7] or net.trainable()[:1]
     plan = training_plan(net, outputs, [{"kind": "mean_squared_error"}] * 2, 2, trainable)
@@ -483,3 +485,18 @@ def test_one_trainable_weight_of_a_layer(layer, which, rng):
     args = (7,) if layer in ("conv", "dense") else ()
     y = getattr(net, layer)(x, *args)
     check_gradients(net, [net.act(y, "tanh")], trainable=[net.nodes[y][2][which]])
+
+
+def test_values_larger_than_one_thread_takes(rng):
+    """Loops that are split only beyond some thousand elements, in two threads."""
+    net = Net(rng)
+    x = net.act(net.norm(net.conv(net.input((41, 37, 3)), 20), training=True))
+    y = net.add("add", net.conv(x, 20), x, net.depthwise(x, pads=(1, 1, 1, 1)))
+    z = net.add("average", y, x)
+    gate = net.add("reshape", net.add("global_avg_pool", z), shape=(1, 1, 20))
+    z = net.add("multiply", z, net.act(gate, "sigmoid"))
+    z = net.act(net.norm(net.add("concat", z, y), training=True), "relu6")
+    out = net.dense(net.add("reshape", z, shape=(41 * 37 * 40,)), 130)
+    with threads(2):
+        check_forward(net, [out, y], 3)
+        check_gradients(net, [out, y], batch=3, directions=1, flat=[net.nodes[1][2][1]])
