@@ -315,9 +315,9 @@ class Engine:
         iteration = int(self._optimizer.iterations)
         penalty = self._penalty()
         losses, outputs = plan.train(
-            features, self._targets(batch), self._weights(batch), rate, iteration, iteration
-        )
-        self._optimizer.iterations = iteration + 1
+            features, self._targets(batch), self._weights(batch), rate, iteration, iteration,
+            self._optimizer.iterations.cell(),
+        )  # fmt: skip - the core counts the step too, whole with the weights when Ctrl-C comes
         return self._total(losses, batch.size) + penalty, outputs
 
     def test_batch(self, batch: Batch) -> tuple[float, list[np.ndarray]]:

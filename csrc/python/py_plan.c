@@ -474,7 +474,7 @@ static PyObject *loss_list(const call *c)
 /* Runs with the arrays read; returns the outputs, or (losses, outputs) with targets. */
 static PyObject *run(plan_object *self, PyObject *feeds, PyObject *targets, PyObject *weights,
                      bool update, unsigned long long seed, float learning_rate,
-                     long long iteration)
+                     long long iteration, int64_t *counter)
 {
     tl_py_state *state = tl_py_type_state(Py_TYPE(self));
     const tl_graph *graph = tl_py_graph(state, self->graph);
@@ -503,6 +503,9 @@ static PyObject *run(plan_object *self, PyObject *feeds, PyObject *targets, PyOb
     self->busy = getpid();
     int ran = tl_py_run_job(state, &job);
     self->busy = 0;
+    /* Here, where no signal comes in between: an interrupted call may have done its update. */
+    if (counter != NULL && job.done && job.status == TL_OK)
+        *counter += 1;
     if (ran == 0)
         result =
             targets != NULL ? Py_BuildValue("(NO)", loss_list(&c), outputs) : Py_NewRef(outputs);
@@ -519,7 +522,7 @@ static PyObject *plan_forward(PyObject *self, PyObject *args, PyObject *kwargs)
     unsigned long long seed = 0;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|K:forward", names, &feeds, &seed))
         return NULL;
-    return run((plan_object *)self, feeds, NULL, NULL, false, seed, 0.f, 0);
+    return run((plan_object *)self, feeds, NULL, NULL, false, seed, 0.f, 0, NULL);
 }
 
 static PyObject *plan_evaluate(PyObject *self, PyObject *args, PyObject *kwargs)
@@ -530,26 +533,36 @@ static PyObject *plan_evaluate(PyObject *self, PyObject *args, PyObject *kwargs)
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|OK:evaluate", names, &feeds, &targets,
                                      &weights, &seed))
         return NULL;
-    return run((plan_object *)self, feeds, targets, weights, false, seed, 0.f, 0);
+    return run((plan_object *)self, feeds, targets, weights, false, seed, 0.f, 0, NULL);
 }
 
 static PyObject *plan_train(PyObject *object, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"feeds",     "targets", "weights", "learning_rate",
-                            "iteration", "seed",    NULL};
+                            "iteration", "seed",    "counter", NULL};
     plan_object *self = (plan_object *)object;
-    PyObject *feeds, *targets, *weights = Py_None;
+    PyObject *feeds, *targets, *weights = Py_None, *counter = Py_None;
+    int64_t *count = NULL;
     unsigned long long seed = 0;
     float learning_rate = 0.f;
     long long iteration = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|OfLK:train", names, &feeds, &targets,
-                                     &weights, &learning_rate, &iteration, &seed))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|OfLKO:train", names, &feeds, &targets,
+                                     &weights, &learning_rate, &iteration, &seed, &counter))
         return NULL;
+    if (counter != Py_None) {
+        PyArrayObject *array = (PyArrayObject *)counter;
+        if (!PyArray_Check(counter) || PyArray_TYPE(array) != NPY_INT64 ||
+            PyArray_SIZE(array) != 1 || !PyArray_ISBEHAVED(array)) {
+            PyErr_SetString(PyExc_TypeError, "counter must be an int64 array of one element");
+            return NULL;
+        }
+        count = PyArray_DATA(array);
+    }
     if (!self->has_optimizer) {
         PyErr_SetString(PyExc_RuntimeError, "set_optimizer was not called");
         return NULL;
     }
-    return run(self, feeds, targets, weights, true, seed, learning_rate, iteration);
+    return run(self, feeds, targets, weights, true, seed, learning_rate, iteration, count);
 }
 
 /* gradients() -> list of arrays or None: what the last training step's update used. */

@@ -56,6 +56,10 @@ class Scalar:
         """Return the number as a 0-dimensional array (a copy)."""
         return self._value.copy()
 
+    def cell(self) -> np.ndarray:
+        """Return the number itself, for the core to change; valid until the next `assign`."""
+        return self._value
+
     def assign(self, value: object) -> "Scalar":
         """Set the number."""
         value = np.asarray(_plain(value))

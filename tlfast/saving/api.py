@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tlfast._serialization import deserialize, serialize
-from tlfast.saving import archive, legacy_h5, weights_h5
+from tlfast.saving import archive, interrupts, legacy_h5, weights_h5
 from tlfast.saving.atomic import replacing
 from tlfast.saving.config_json import parse_json, refuse_code
 from tlfast.saving.errors import FormatError
@@ -137,7 +137,8 @@ def _hdf5(write: Callable[[Any], None]) -> bytes:
     """Return the content of an HDF5 file made in memory; libhdf5 never opens a real one."""
     import h5py
 
-    with h5py.File("memory", "w", driver="core", backing_store=False, libver="earliest") as root:
+    options = {"driver": "core", "backing_store": False, "libver": "earliest"}
+    with interrupts.deferred(), h5py.File("memory", "w", **options) as root:
         write(root)
         root.flush()
         image: bytes = root.id.get_file_image()

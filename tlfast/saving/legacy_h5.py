@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tlfast.saving import interrupts
 from tlfast.saving.errors import FormatError
 from tlfast.saving.hdf5_read import Dataset, Group
 from tlfast.saving.plan import Plan
@@ -89,6 +90,7 @@ def _write_named(group: Any, variables: list[Any]) -> None:
         names.append(name)
     _write_names(group, "weight_names", names)
     for name, variable in zip(names, variables, strict=True):
+        interrupts.check()
         group.create_dataset(name, data=np.asarray(variable.numpy()))
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tlfast._naming import to_snake_case
+from tlfast.saving import interrupts
 from tlfast.saving.hdf5_read import Dataset, Group
 from tlfast.saving.plan import Plan
 
@@ -66,6 +67,7 @@ def _write_vars(root: Any, path: str, name: str, variables: list[Any]) -> None:
     group = root.create_group(f"{path}vars")
     group.attrs["name"] = name
     for index, variable in enumerate(variables):
+        interrupts.check()
         group.create_dataset(str(index), data=np.asarray(variable.numpy()))
 
 
