@@ -17,6 +17,7 @@ is made with git from the commit checked out here. Exit status 0 when every comm
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -91,6 +92,8 @@ def main() -> int:
         sys.exit("bare_root.py: chroot and mount need root")
     if shutil.which("debootstrap") is None:
         sys.exit("bare_root.py: apt-get install debootstrap")
+    # So that a kill unmounts too.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     root = options.root or Path(tempfile.mkdtemp(prefix="bare-root-"))
     results: list[tuple[str, int, float]] = []
     made: list[Path] = []

@@ -266,7 +266,7 @@ def split_cells(labels: Path, split: str, seed: int, fold: int) -> Iterator[tupl
         if float(probability) in (0.0, 1.0):
             strata[kind, float(probability)].append(file)
     shuffler = random.Random(seed)
-    for (_, probability), files in sorted(strata.items()):
+    for (_, defect), files in sorted(strata.items()):
         files.sort()
         if split == "random":
             shuffler.shuffle(files)
@@ -276,7 +276,7 @@ def split_cells(labels: Path, split: str, seed: int, fold: int) -> Iterator[tupl
                 is_test = index >= first_test
             else:
                 is_test = (int(Path(file).stem[-4:]) - 1) // 120 % 4 == fold
-            label = "defective" if probability else "functional"
+            label = "defective" if defect else "functional"
             yield "test" if is_test else "train", label, file
 
 
