@@ -6,8 +6,10 @@ cut, are computed in chunks of a few images whose bits depend on nothing but the
 kept. Everything behind the cut is one plan per batch size.
 """
 
+import gc
 import itertools
 import logging
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,8 +22,9 @@ from tlfast._features import FeatureCache, FeatureStore
 
 _log = logging.getLogger("tlfast")
 
-# Images per run of the frozen part. No bit of a result depends on it; larger chunks cost memory.
-_CHUNKS = (8, 4, 2, 1)
+# Images per run of the frozen part. No bit of a result depends on it; a chunk of 8 takes as long
+# per image and twice the memory.
+_CHUNKS = (4, 2, 1)
 # Plans kept per model: chunk sizes, a training and an evaluation batch, their last short batches.
 _MAX_PLANS = 16
 # Ops that make a frozen part worth keeping; without one of them recomputing is as cheap.
@@ -148,6 +151,19 @@ class _Cut:
         return self._graph.version(self.values)[0]
 
 
+# Models are full of reference cycles: one that was dropped keeps its packed weights until the
+# garbage collector comes, which counts objects and not megabytes.
+_engines: weakref.WeakSet = weakref.WeakSet()
+_MANY_BYTES = 32 << 20
+
+
+def _collect_dropped() -> None:
+    """Free dropped models, and the heap behind them, before another one takes its memory."""
+    if sum(engine._pool.bytes for engine in list(_engines)) > _MANY_BYTES:
+        gc.collect()
+    _core.trim_memory()  # what initialising or loading weights left in the heap
+
+
 class Engine:
     """Runs one model. Plans are made on first demand and kept.
 
@@ -158,6 +174,8 @@ class Engine:
     def __init__(self, model: Any) -> None:
         self.model = model
         self.cache_features: str | bool = "auto"
+        _collect_dropped()
+        _engines.add(self)
         self._pool = _core.Pool()
         self._plans: OrderedDict[object, Any] = OrderedDict()
         self._lowered: OrderedDict[object, _Lowered] = OrderedDict()

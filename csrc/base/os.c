@@ -1,6 +1,7 @@
 #include "os.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdint.h>
@@ -11,6 +12,8 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include "alloc.h"
 
 #define HUGE_PAGE ((size_t)2 << 20)
 
@@ -88,6 +91,28 @@ tl_status tl_os_map(void **out, size_t bytes, const char *what, tl_error *err)
         (void)madvise(ptr, bytes, MADV_HUGEPAGE);
     *out = ptr;
     return TL_OK;
+}
+
+tl_status tl_os_alloc_values(void **out, size_t bytes, const char *what, tl_error *err)
+{
+    if (bytes >= TL_LARGE)
+        return tl_os_map(out, bytes, what, err);
+    TL_TRY(tl_alloc_aligned(out, bytes, what, err));
+    memset(*out, 0, bytes);
+    return TL_OK;
+}
+
+void tl_os_free_values(void *ptr, size_t bytes)
+{
+    if (bytes >= TL_LARGE)
+        tl_os_unmap(ptr, bytes);
+    else
+        tl_free(ptr);
+}
+
+void tl_os_trim(void)
+{
+    malloc_trim(0); /* glibc's, as is the whole platform */
 }
 
 tl_status tl_os_reserve(void **out, size_t bytes, const char *what, tl_error *err)

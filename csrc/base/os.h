@@ -20,6 +20,16 @@ size_t tl_os_memory_available(void);
 tl_status tl_os_map(void **out, size_t bytes, const char *what, tl_error *err);
 void tl_os_unmap(void *ptr, size_t bytes);
 
+/* bytes of aligned memory for values that live long: zeroed, from TL_LARGE on outside the heap,
+ * which the short-lived arrays of loading and initialising would fragment around them. Release
+ * with tl_os_free_values and the same size. */
+#define TL_LARGE ((size_t)1 << 18)
+tl_status tl_os_alloc_values(void **out, size_t bytes, const char *what, tl_error *err);
+void tl_os_free_values(void *ptr, size_t bytes);
+
+/* Gives pages of the heap that hold nothing back to the system. */
+void tl_os_trim(void);
+
 /* Addresses for up to bytes of memory that cost nothing until tl_os_commit makes the first part of
  * them usable (zeroed at first); a later call may only extend it. Release with tl_os_unmap. */
 tl_status tl_os_reserve(void **out, size_t bytes, const char *what, tl_error *err);

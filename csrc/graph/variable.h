@@ -15,9 +15,8 @@ typedef struct tl_variable {
     atomic_int references;
     int rank;
     int64_t dims[TL_MAX_RANK];
-    size_t size;   /* elements */
-    size_t mapped; /* bytes, if data is a mapping of its own */
-    float *data;   /* owned, TL_ALIGNMENT */
+    size_t size; /* elements */
+    float *data; /* owned, TL_ALIGNMENT */
     atomic_uint_fast64_t
         version; /* grows with every write: what was packed from it is stale then */
 } tl_variable;

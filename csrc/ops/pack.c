@@ -42,7 +42,7 @@ static void free_pack(tl_pack *pack)
         tl_variable_release(pack->norm[i]);
     if (pack->md != NULL)
         tl_dnn.memory_desc_destroy(pack->md);
-    tl_free(pack->data);
+    tl_os_free_values(pack->data, pack->bytes);
     tl_free(pack);
 }
 
@@ -140,8 +140,8 @@ tl_status tl_pool_get(tl_pool *pool, tl_pack_kind kind, tl_variable *kernel, tl_
         TL_DNN_GOTO(tl_dnn.memory_desc_clone(&pack->md, md), "copying a weights layout");
         bytes = tl_dnn.memory_desc_get_size(md);
     }
-    TL_TRY_GOTO(tl_alloc_aligned((void **)&pack->data, bytes, "packed weights", err));
-    memset(pack->data, 0, bytes);
+    TL_TRY_GOTO(tl_os_alloc_values((void **)&pack->data, bytes, "packed weights", err));
+    pack->bytes = bytes;
     pack->next = pool->first;
     pool->first = pack;
     pool->bytes += bytes;
@@ -236,11 +236,11 @@ static tl_status pack_kernel(tl_pack *pack, dnnl_stream_t stream, tl_error *err)
     dnnl_memory_desc_t md = NULL;
     float *scaled = NULL;
     float *values = pack->kernel->data;
+    size_t scaled_bytes = pack->kernel->size * sizeof(float);
     TL_TRY_GOTO(tl_kernel_md(&md, pack->kind, pack->kernel, pack->groups, err));
     if (pack->has_norm) {
         /* the last axis (or the last two of a depthwise kernel) counts output channels */
-        TL_TRY_GOTO(tl_alloc_aligned((void **)&scaled, pack->kernel->size * sizeof(float),
-                                     "folding batch norm", err));
+        TL_TRY_GOTO(tl_os_alloc_values((void **)&scaled, scaled_bytes, "folding batch norm", err));
         for (int64_t c = 0; c < pack->n_out; c++) {
             float scale = norm_scale(pack, c);
             for (size_t i = (size_t)c; i < pack->kernel->size; i += (size_t)pack->n_out)
@@ -250,7 +250,7 @@ static tl_status pack_kernel(tl_pack *pack, dnnl_stream_t stream, tl_error *err)
     }
     TL_TRY_GOTO(reorder(md, values, pack->md, pack->data, stream, err));
 fail:
-    tl_free(scaled);
+    tl_os_free_values(scaled, scaled_bytes);
     if (md != NULL)
         tl_dnn.memory_desc_destroy(md);
     return status;

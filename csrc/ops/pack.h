@@ -26,7 +26,8 @@ typedef struct tl_pack {
     int64_t groups;
     dnnl_memory_desc_t md; /* owned; NULL for TL_PACK_BIAS */
     float *data;           /* owned */
-    uint64_t version;      /* sum of the variables' versions it was packed from */
+    size_t bytes;
+    uint64_t version; /* sum of the variables' versions it was packed from */
 } tl_pack;
 
 typedef struct tl_pool tl_pool;

@@ -81,7 +81,16 @@ static PyObject *winograd(PyObject *module, PyObject *unused)
     return PyBool_FromLong(tl_winograd_allowed());
 }
 
+static PyObject *trim_memory(PyObject *module, PyObject *unused)
+{
+    (void)module, (void)unused;
+    tl_os_trim();
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef functions[] = {
+    {"trim_memory", trim_memory, METH_NOARGS,
+     "trim_memory()\n--\n\nGive unused pages of the heap back to the system."},
     {"winograd", winograd, METH_NOARGS,
      "winograd()\n--\n\nMay new plans use Winograd's algorithm?"},
     {"set_winograd", set_winograd, METH_O,
