@@ -40,7 +40,6 @@ _NAMES = {
     "Loss": "losses",
     "Metric": "metrics",
     "Optimizer": "optimizers",
-    "InputRangeWarning": "_warnings",
     "DataWarning": "_warnings",
     "LossWarning": "_warnings",
     "TlfastWarning": "_warnings",

@@ -11,7 +11,3 @@ class LossWarning(TlfastWarning):
 
 class DataWarning(TlfastWarning):
     """Something about the data: it ran out early, images were skipped."""
-
-
-class InputRangeWarning(TlfastWarning):
-    """The pixels that arrive at a backbone are not in the range its weights expect."""
