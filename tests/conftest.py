@@ -64,6 +64,14 @@ def no_network(request, monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", connect)
 
 
+@pytest.fixture(autouse=True)
+def no_seed_left_behind():
+    """What `set_random_seed` sets for the whole process ends with the test that called it."""
+    yield
+    if module := sys.modules.get("tlfast.data._random"):
+        module._GlobalSeed.seed = module._GlobalSeed.stream = None
+
+
 @pytest.fixture
 def rng(request):
     """A generator whose seed depends on the test's name; TLFAST_TEST_SEED sets another one."""
