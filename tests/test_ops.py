@@ -193,19 +193,57 @@ def behind(net, x, front):
     return net.dense(x, channels)
 
 
-@pytest.mark.parametrize("front", ["dense", "conv"])
-@pytest.mark.parametrize("op, case", every_case(op for op in CASES if op != "random_affine"))
+def with_a_front(op, case):
+    """Fronts that fit: a convolution where there is an image, unless its layout orders the mask."""
+    image = any(len(shape) == 3 for shape in shapes_of(case))
+    return ["dense", "conv"] if image and op != "dropout" else ["dense"]
+
+
+@pytest.mark.parametrize("op, case, front", [
+    pytest.param(op, case, front, id=f"{op}-{i}-{front}")
+    for op in CASES if op != "random_affine" for i, case in enumerate(CASES[op])
+    for front in with_a_front(op, case)])
 def test_gradients(op, case, front, rng):
     net = Net(rng)
-    shapes = shapes_of(case)
-    if front == "conv" and (not any(len(s) == 3 for s in shapes) or op == "dropout"):
-        pytest.skip("no image; or a mask whose order is the layout's (tested by its statistics)")
-    x = [behind(net, net.input(shape), front) for shape in shapes]
+    x = [behind(net, net.input(shape), front) for shape in shapes_of(case)]
     y = write(net, op, x, case)
     # statistics of a batch take the bias in front of them away
     flat = [net.nodes[v][2][1] for v in x] if case.get("training") else []
     with threads(2 if front == "conv" else 1):
         check_gradients(net, [y], batch=3, flat=flat, seed=11)
+
+
+def drawn_window(rng):
+    """(op, case) of a convolution or pool with any geometry that gives an output."""
+    op = str(rng.choice(["conv2d", "conv2d", "depthwise_conv2d", "max_pool2d", "avg_pool2d"]))
+    size = rng.integers(1, 6, 2)
+    dilation = rng.integers(1, 4, 2) if "conv" in op else np.ones(2, int)
+    reach = dilation * (size - 1) + 1
+    pads = rng.integers(0, reach.repeat(2) if "conv" in op else size.repeat(2))
+    height, width = reach + rng.integers(0, 9, 2)
+    channels = int(rng.choice([1, 2, 3, 4, 5, 8, 12, 16, 20, 24, 31, 32, 40]))
+    attrs = {"strides": tuple(rng.integers(1, 4, 2).tolist()), "pads": tuple(pads.tolist())}
+    shape = (int(height), int(width), channels)
+    size = tuple(size.tolist())
+    if "pool" in op:
+        return op, {"x": shape, "pool": size, **attrs}
+    attrs["dilation"] = tuple(dilation.tolist())
+    if op == "depthwise_conv2d":
+        return op, conv(shape, (*size, channels, int(rng.integers(1, 3))), **attrs)
+    groups = int(rng.choice([g for g in (1, 1, 1, 2, 3, 4, 8) if channels % g == 0]))
+    filters = groups * int(rng.choice([1, 3, 4, 8, 10, 16]))
+    return op, conv(shape, (*size, channels // groups, filters), groups=groups,
+                    bias=bool(rng.integers(2)), **attrs)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_drawn_windows(seed):
+    rng = np.random.default_rng(seed)
+    op, case = drawn_window(rng)
+    net = Net(rng)
+    y = write(net, op, [net.conv(net.input(case["x"]), case["x"][2])], case)
+    check_forward(net, [y], int(rng.integers(1, 5)))
+    check_gradients(net, [y], batch=int(rng.integers(1, 4)), directions=1)
 
 
 # ---- details ----------------------------------------------------------------------------------
