@@ -33,9 +33,9 @@ ONE, ONE_FLOOR = 10.0, 1e-3
 NEGLIGIBLE = 1e-6
 # What the next batch norm takes away: a bias in front of one, a shift in front of a convolution
 # (without padding) in front of one.
-TRUE_ZEROS = ("_conv/bias", "project_BN/beta")
-# Steps that may be tried for it, and the noise of their pixels: about the last bit.
-ATTEMPTS, ROUNDING = 6, 2.0**-23
+TRUE_ZEROS = ("_conv/bias", "project_BN/beta", "project_bn/beta")
+# More steps that may be tried for it, and the noise of their pixels: about the last bit.
+ATTEMPTS, ROUNDING = 5, 2.0**-23
 # Moving statistics, of the largest value of their array.
 STATISTICS = 1e-5
 # Losses of three steps, relative: this times the largest distance between Keras' runs, or the
@@ -48,7 +48,7 @@ def build(case: cases.Case) -> Model:
     base = getattr(applications, case.network)(
         weights=None, include_top=False, input_shape=(case.size, case.size, 3)
     )
-    formula.fill(base, case.network)
+    cases.fill(base, case, formula.weight)
     cases.without_dropout(base.layers)
     cases.freeze(base.layers, case.frozen)
     features = layers.GlobalAveragePooling2D()(base.output)
@@ -102,33 +102,33 @@ def check_all(case: cases.Case, found: list[float]) -> None:
     assert max(found) <= max(ALL * keras, ALL_FLOOR)
 
 
-def check_each(case: cases.Case, model: Model, x: np.ndarray, y: np.ndarray) -> None:
-    """Every array's distance, the smallest of a few steps from the same weights.
+def check_each(
+    case: cases.Case, model: Model, first: np.ndarray, start: list, x: np.ndarray, y: np.ndarray
+) -> None:
+    """Every array's distance: that of the first step or, if it fails, the smallest of a few.
 
     Where a value lies within rounding of a corner of ReLU, it falls on either side, and the
     gradients in front of it jump by a hundredth: on the half frozen MobileNetV2, pixels that
     differ in the last bit give distances of 1e-5, 5e-4 or 1e-2 at block_16. No mistake goes away
     that way, so the nearest step counts.
     """
-    start, best = model.get_weights(), np.full(len(model.trainable_weights), np.inf)
     norms = ARRAYS[f"{case.name}/norms"].astype(np.float64)
     allowed = np.maximum(ONE * ARRAYS[f"{case.name}/keras"].astype(np.float64), ONE_FLOOR)
     allowed[norms <= NEGLIGIBLE * np.linalg.norm(norms)] = np.inf
-    for attempt in range(ATTEMPTS):
-        noise = np.random.RandomState(attempt).standard_normal(x.shape) if attempt else 0.0
+    best, attempts = first, 0
+    while attempts < ATTEMPTS and not (best <= allowed).all():
+        attempts += 1
+        noise = np.random.RandomState(attempts).standard_normal(x.shape)
         model.set_weights(start)
         model.train_on_batch((x * (1.0 + ROUNDING * noise)).astype(np.float32), y)
         best = np.minimum(best, distances(case, gradients_of_last_step(model))[0])
-        if (best <= allowed).all():
-            break
-    print(f"{case.name}: {attempt + 1} steps, largest share {(best / allowed).max():.2f}")
+    print(f"{case.name}: {attempts} more steps, largest share {(best / allowed).max():.2f}")
     wrong = [
         f"{v.path}: {best[i]:.1e}, allowed {allowed[i]:.1e}"
         for i, v in enumerate(model.trainable_weights)
         if not best[i] <= allowed[i]
     ]
     assert not wrong, "\n".join(wrong)
-    model.set_weights(start)
 
 
 def check_statistics(case: cases.Case, model: Model) -> None:
@@ -181,13 +181,14 @@ def test_gradients_of_a_network(case):
     pictures = formula.photos(count, case.size, case.size, seed=10 + cases.SEEDS[0])
     x = cases.prepared(case, pictures)
     y = formula.labels(count, cases.CLASSES, seed=cases.SEEDS[0])
-    check_each(case, model, x[: case.batch], y[: case.batch])
-    losses = []
+    start, losses = model.get_weights(), []
     for step in range(cases.STEPS):
         rows = slice(step * case.batch, (step + 1) * case.batch)
         model.reset_metrics()
         losses.append(float(model.train_on_batch(x[rows], y[rows])))
         if step == 0:
-            check_all(case, distances(case, gradients_of_last_step(model))[1])
+            each, both = distances(case, gradients_of_last_step(model))
+            check_all(case, both)
             check_statistics(case, model)
     check_losses(case, losses)
+    check_each(case, model, each, start, x[: case.batch], y[: case.batch])

@@ -4,6 +4,7 @@ Nothing here imports Keras or tlfast.
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 
@@ -51,6 +52,27 @@ CASES = (
     Case("Xception"),
     Case("InceptionV3", size=107),
 )
+
+
+# As in formula.SCALES, but kept for good: another factor needs other references.
+SCALES = {
+    "MobileNetV2": (0.125, 0.8),
+    "EfficientNetB0": (1.0, 2.0),
+    "ResNet50": (128.0, 0.125),
+    "VGG16": (64.0, 1.0),
+    "InceptionV3": (0.0625, 1.0),
+    "Xception": (2.0, 0.125),
+}
+
+
+def fill(model: object, case: Case, weight: Callable) -> None:
+    """Sets every weight by `weight`, which is formula.weight."""
+    scales = SCALES.get(case.network, (1.0, 1.0))
+    for layer in model.layers:
+        if layer.weights:
+            layer.set_weights(
+                [weight(layer.name, w.name, tuple(w.shape), scales) for w in layer.weights]
+            )
 
 
 def prepared(case: Case, pictures: np.ndarray) -> np.ndarray:

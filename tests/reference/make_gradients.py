@@ -32,7 +32,7 @@ def build(case: cases.Case) -> object:
     base = getattr(keras.applications, case.network)(
         weights=None, include_top=False, input_shape=(case.size, case.size, 3)
     )
-    formula.fill(base, case.network)
+    cases.fill(base, case, formula.weight)
     for layer in base.layers:
         if isinstance(layer, keras.layers.Normalization):
             layer.finalize_state()  # set_weights alone would leave it computing with the old ones
