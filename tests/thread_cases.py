@@ -130,6 +130,44 @@ def fork_in_a_step():
     assert known[job.weights()] == job.steps
 
 
+def fork_in_an_update():
+    """Most of a step is an update here. All rows of kernel and slots are equal before and after it,
+    since one picture of ones gives every row the same gradient; in the midst of it they are not."""
+    net = Net(np.random.default_rng(0))
+    y = net.dense(net.input((1000,)), 2048)
+    (kernel, _), target = net.variables, [np.linspace(1, 2, 2048, dtype=np.float32)[None]]
+    kernel.assign(np.zeros(kernel.shape, np.float32))
+    slots = [[_core.Variable(v.shape) for _ in range(2)] for v in net.variables]
+    plan = training_plan(net, [y], [MSE], 1, optimizer=ADAM, slots=slots)
+    feeds, stop, steps = [np.ones((1, 1000), np.float32)], threading.Event(), []
+
+    def step():
+        plan.train(feeds, target, learning_rate=0.01, iteration=len(steps))
+        steps.append(1)
+
+    def train():
+        while not stop.is_set():
+            step()
+
+    def check():
+        for values in (v.numpy() for v in (kernel, *slots[0])):
+            assert (values == values[0]).all(), "half an update"
+        assert kernel.numpy().any()
+        step()
+        assert (kernel.numpy() == kernel.numpy()[0]).all()
+
+    step()
+    thread = threading.Thread(target=train)
+    thread.start()
+    for i in range(12):
+        time.sleep(0.007 * (i % 5))
+        in_child(check)
+    stop.set()
+    thread.join()
+    assert len(steps) > 12, "the thread did not train between the forks"
+    check()
+
+
 def run_in_pool(seed):
     job = Job(seed)
     job.step()
@@ -173,8 +211,8 @@ def made_here_run_there():
     assert not holder
 
 
-CASES = {f.__name__: f for f in (losses, fork_after_a_step, fork_in_a_step, two_threads,
-                                 made_here_run_there)}
+CASES = {f.__name__: f for f in (losses, fork_after_a_step, fork_in_a_step,
+                                 fork_in_an_update, two_threads, made_here_run_there)}
 CASES |= {f"multiprocessing_{m}": lambda m=m: multiprocessing_with(m) for m in ("spawn", "fork")}
 
 if __name__ == "__main__":
