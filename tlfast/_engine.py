@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from tlfast import _core
-from tlfast._features import FeatureCache, FeatureStore
+from tlfast._features import FeatureCache, FeatureStore, page_out
 
 _log = logging.getLogger("tlfast")
 
@@ -307,6 +307,7 @@ class Engine:
                 "`trainable = True` on the layers to train, or add a new head"
             )
         self._optimizer.build(self._trainable)
+        page_out([v.core for v in self.model.non_trainable_weights if v.dtype == "float32"])
 
     def end_fit(self) -> None:
         """No new features are kept from here on; those there are stay."""
@@ -457,17 +458,21 @@ class Engine:
         self, source: Any, store: FeatureStore, shapes: tuple, order: list, wanted: list,
         training: bool,
     ) -> Iterator[Batch]:
-        # A sample may stand in several batches: only the first of them asks for its pixels.
+        # A sample may stand in several batches: only the first of them asks for its pixels, and
+        # for no more at once than are computed at once: pixels take far more memory than features.
         asked: set[int] = set()
-        for i, ids in enumerate(wanted):
-            wanted[i] = np.array([n for n in ids.tolist() if n not in asked], np.int64)
-            asked.update(wanted[i].tolist())
-        pixels = source.pixels([ids for ids in wanted if len(ids)])
-        for ids, new in zip(order, wanted, strict=True):
+        chunks: list[list[np.ndarray]] = []
+        for ids in wanted:
+            new = [n for n in ids.tolist() if n not in asked]
+            asked.update(new)
+            chunks.append([np.array(c, np.int64) for c in _divided(new, _CHUNKS[0])])
+        pixels = source.pixels([chunk for of_batch in chunks for chunk in of_batch])
+        for ids, of_batch in zip(order, chunks, strict=True):
             bad: list = []
-            if len(new):
-                x, kept, bad = next(pixels)
-                store.leave_out(np.setdiff1d(new, kept))
+            for chunk in of_batch:
+                x, kept, unreadable = next(pixels)
+                bad += unreadable
+                store.leave_out(np.setdiff1d(chunk, kept))
                 if len(kept):
                     store.put(kept, self._compute(x, training))
             ids = store.readable(ids)
@@ -514,6 +519,10 @@ class Engine:
         if text not in self._said:
             self._said.add(text)
             _log.warning(text)
+
+
+def _divided(numbers: list[int], size: int) -> Iterator[list[int]]:
+    return (numbers[at : at + size] for at in range(0, len(numbers), size))
 
 
 class _Ordered:

@@ -6,12 +6,14 @@ the process however that ends. A full disk ends the keeping, not the training.
 """
 
 import logging
+import math
 import mmap
 import os
 import tempfile
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +21,8 @@ _log = logging.getLogger("tlfast")
 
 # Share of the memory that is available when a store is made, and the variable that replaces it.
 _MEMORY_SHARE = 0.25
+# Below this many bytes of frozen weights a file is not worth its time.
+_WORTH_A_FILE = 16 << 20
 _BUDGET_VARIABLE = "TLFAST_CACHE_MEMORY"
 
 
@@ -53,6 +57,29 @@ def _file_array(bytes_needed: int) -> np.ndarray:
     with tempfile.TemporaryFile(dir=folder, prefix="features-") as file:
         os.posix_fallocate(file.fileno(), 0, max(bytes_needed, 1))
         return np.frombuffer(mmap.mmap(file.fileno(), max(bytes_needed, 1)), np.uint8)
+
+
+def page_out(variables: Sequence[Any]) -> None:
+    """Move large weights that nobody trains to an unnamed file of the cache folder.
+
+    The kernels read them in layouts of their own; the values as the user sees them are needed only
+    to make those, and to save, so the system may have their memory. Where there is no room they
+    stay in memory.
+
+    Args:
+        variables: variables of the core.
+    """
+    if 4 * sum(math.prod(v.shape) for v in variables) < _WORTH_A_FILE:
+        return
+    try:
+        folder = cache_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder, prefix="weights-") as file:
+            at = 0
+            for variable in variables:
+                at += variable.page_out(file.fileno(), at)
+    except OSError as error:
+        _log.info("frozen weights stay in memory: %s", error)
 
 
 class FeatureStore:

@@ -110,6 +110,56 @@ void tl_os_free_values(void *ptr, size_t bytes)
         tl_free(ptr);
 }
 
+static tl_status write_all(int file, const char *from, size_t bytes, int64_t offset, tl_error *err)
+{
+    while (bytes > 0) {
+        ssize_t n = pwrite(file, from, bytes, (off_t)offset);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return tl_fail_io(err, n < 0 ? errno : ENOSPC, "moving %zu MB of weights to a file",
+                              bytes >> 20);
+        from += n;
+        offset += n;
+        bytes -= (size_t)n;
+    }
+    return TL_OK;
+}
+
+static bool read_all(int file, char *to, size_t bytes, int64_t offset)
+{
+    while (bytes > 0) {
+        ssize_t n = pread(file, to, bytes, (off_t)offset);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return false;
+        to += n;
+        offset += n;
+        bytes -= (size_t)n;
+    }
+    return true;
+}
+
+tl_status tl_os_page_out(void *ptr, size_t bytes, int file, int64_t offset, tl_error *err)
+{
+    TL_TRY(write_all(file, ptr, bytes, offset, err));
+    int flags = MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE;
+    if (mmap(ptr, bytes, PROT_READ | PROT_WRITE, flags, file, (off_t)offset) != MAP_FAILED)
+        return TL_OK;
+    int code = errno;
+    /* A failed MAP_FIXED may have unmapped what was there: back to plain memory. */
+    if (mmap(ptr, bytes, PROT_READ | PROT_WRITE, flags | MAP_ANONYMOUS, -1, 0) == MAP_FAILED ||
+        !read_all(file, ptr, bytes, offset))
+        return tl_fail(err, TL_NOMEM, "not enough memory for %zu MB of weights", bytes >> 20);
+    return tl_fail_io(err, code, "mapping %zu MB of weights", bytes >> 20);
+}
+
+void tl_os_drop_pages(void *ptr, size_t bytes)
+{
+    (void)madvise(ptr, bytes, MADV_DONTNEED); /* without it only memory is lost */
+}
+
 void tl_os_trim(void)
 {
     malloc_trim(0); /* glibc's, as is the whole platform */

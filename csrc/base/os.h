@@ -4,6 +4,7 @@
 #define TL_BASE_OS_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "status.h"
 
@@ -26,6 +27,15 @@ void tl_os_unmap(void *ptr, size_t bytes);
 #define TL_LARGE ((size_t)1 << 18)
 tl_status tl_os_alloc_values(void **out, size_t bytes, const char *what, tl_error *err);
 void tl_os_free_values(void *ptr, size_t bytes);
+
+/* Moves the bytes of a whole mapping of tl_os_map to the given place of a file, from where they
+ * are read again when touched: same address, same values, and memory that the system can take
+ * back. A write makes that page the process' own again. The file may be closed and nameless
+ * afterwards. offset is a multiple of TL_LARGE. */
+tl_status tl_os_page_out(void *ptr, size_t bytes, int file, int64_t offset, tl_error *err);
+
+/* Gives the pages of such a mapping back; every write since tl_os_page_out is lost. */
+void tl_os_drop_pages(void *ptr, size_t bytes);
 
 /* Gives pages of the heap that hold nothing back to the system. */
 void tl_os_trim(void);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/os.h"
 
 struct tl_batch_pool {
     size_t row_bytes;
@@ -39,7 +40,7 @@ tl_status tl_batch_pool_create(tl_batch_pool **out, size_t row_bytes, size_t kee
 
 static void destroy_batch(tl_batch *batch)
 {
-    tl_free(batch->pixels);
+    tl_os_free_values(batch->pixels, batch->bytes);
     tl_free(batch->ids);
     tl_free(batch->bad);
     tl_free(batch);
@@ -93,7 +94,8 @@ static tl_status create_batch(size_t row_bytes, size_t capacity, tl_batch **out,
     TL_TRY(tl_calloc(&memory, 1, sizeof(tl_batch), "a batch", err));
     tl_batch *batch = memory;
     tl_status status;
-    TL_TRY_GOTO(tl_alloc_aligned(&batch->pixels, bytes, "the pixels of a batch", err));
+    TL_TRY_GOTO(tl_os_alloc_values(&batch->pixels, bytes, "the pixels of a batch", err));
+    batch->bytes = bytes;
     TL_TRY_GOTO(tl_calloc(&memory, capacity, sizeof(int64_t), "the indices of a batch", err));
     batch->ids = memory;
     batch->capacity = capacity;

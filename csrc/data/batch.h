@@ -20,6 +20,7 @@ typedef struct tl_batch {
     tl_batch_pool *pool; /* counted reference */
     void *pixels;        /* (rows, height, width, channels), owned, aligned */
     int64_t *ids;        /* (rows), owned */
+    size_t bytes;        /* of pixels */
     size_t rows;         /* filled; room for `capacity` */
     size_t capacity;     /* rows */
     tl_bad_row *bad;     /* (n_bad), owned, in order of arrival until tl_batch_sort_bad */

@@ -1,5 +1,6 @@
 #include "variable.h"
 
+#include <pthread.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -44,6 +45,70 @@ void tl_variable_release(tl_variable *variable)
         return;
     tl_os_free_values(variable->data, variable->size * sizeof(float));
     tl_free(variable);
+}
+
+/* Guards in_file and writers of all variables, and the copies that must not meet a page-out:
+ * dropping pages while somebody writes them would lose what was written. */
+static pthread_mutex_t guard = PTHREAD_MUTEX_INITIALIZER;
+
+static void drop_pages_locked(tl_variable *v)
+{
+    if (v->in_file)
+        tl_os_drop_pages(v->data, v->size * sizeof(float));
+}
+
+void tl_variable_assign(tl_variable *v, const float *values)
+{
+    pthread_mutex_lock(&guard);
+    v->in_file = false;
+    memcpy(v->data, values, v->size * sizeof(float));
+    tl_variable_touch(v);
+    pthread_mutex_unlock(&guard);
+}
+
+void tl_variable_read(tl_variable *v, float *values)
+{
+    pthread_mutex_lock(&guard);
+    memcpy(values, v->data, v->size * sizeof(float));
+    drop_pages_locked(v);
+    pthread_mutex_unlock(&guard);
+}
+
+void tl_variable_add_writer(tl_variable *v)
+{
+    pthread_mutex_lock(&guard);
+    v->in_file = false;
+    v->writers++;
+    pthread_mutex_unlock(&guard);
+}
+
+void tl_variable_remove_writer(tl_variable *v)
+{
+    pthread_mutex_lock(&guard);
+    v->writers--;
+    pthread_mutex_unlock(&guard);
+}
+
+tl_status tl_variable_page_out(tl_variable *v, int file, int64_t offset, bool *moved,
+                               tl_error *err)
+{
+    size_t bytes = v->size * sizeof(float);
+    tl_status status = TL_OK;
+    *moved = false;
+    pthread_mutex_lock(&guard);
+    if (bytes >= TL_LARGE && v->writers == 0 && !v->in_file) {
+        status = tl_os_page_out(v->data, bytes, file, offset, err);
+        *moved = v->in_file = status == TL_OK;
+    }
+    pthread_mutex_unlock(&guard);
+    return status;
+}
+
+void tl_variable_drop_pages(tl_variable *v)
+{
+    pthread_mutex_lock(&guard);
+    drop_pages_locked(v);
+    pthread_mutex_unlock(&guard);
 }
 
 void tl_variable_touch(tl_variable *variable)

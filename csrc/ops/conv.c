@@ -362,12 +362,20 @@ static tl_status bind(tl_step *step, void *scratchpad, tl_error *err)
     return step->training ? bind_backward(step, scratchpad, err) : TL_OK;
 }
 
-static tl_status forward(tl_step *step, const tl_run *run, tl_error *err)
+static tl_status refresh(tl_step *step, const tl_run *run, tl_error *err)
 {
     conv_state *state = step->state;
     TL_TRY(tl_pack_refresh(state->kernel, run->stream, err));
     if (state->bias != NULL)
         TL_TRY(tl_pack_refresh(state->bias, run->stream, err));
+    if (state->kernel_backward != NULL)
+        TL_TRY(tl_pack_refresh(state->kernel_backward, run->stream, err));
+    return TL_OK;
+}
+
+static tl_status forward(tl_step *step, const tl_run *run, tl_error *err)
+{
+    conv_state *state = step->state;
     if (state->winograd) {
         tl_winograd_forward(step, state->kernel->data,
                             state->bias != NULL ? state->bias->data : NULL);
@@ -379,10 +387,8 @@ static tl_status forward(tl_step *step, const tl_run *run, tl_error *err)
 static tl_status backward(tl_step *step, const tl_run *run, tl_error *err)
 {
     conv_state *state = step->state;
-    if (step->diff_src[0] != NULL) {
-        TL_TRY(tl_pack_refresh(state->kernel_backward, run->stream, err));
+    if (step->diff_src[0] != NULL)
         TL_TRY(tl_primitive_run(&state->backward_data, run, step->name, err));
-    }
     if (trains(step) && state->own_weights) {
         tl_depthwise_backward_weights(step);
         return TL_OK;
@@ -417,6 +423,7 @@ const tl_op tl_op_conv2d = {
     .backward_reads_src = true,
     .create = create,
     .bind = bind,
+    .refresh = refresh,
     .forward = forward,
     .backward = backward,
     .destroy = destroy,
@@ -428,6 +435,7 @@ const tl_op tl_op_depthwise_conv2d = {
     .backward_reads_src = true,
     .create = create,
     .bind = bind,
+    .refresh = refresh,
     .forward = forward,
     .backward = backward,
     .destroy = destroy,

@@ -280,5 +280,6 @@ tl_status tl_pack_refresh(tl_pack *pack, dnnl_stream_t stream, tl_error *err)
     else
         TL_TRY(pack_kernel(pack, stream, err));
     pack->version = version;
+    tl_variable_drop_pages(pack->kernel);
     return TL_OK;
 }

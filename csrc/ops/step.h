@@ -64,6 +64,9 @@ typedef struct tl_op {
     bool is_view; /* forward: dst is src[0]'s memory under another shape: nothing to run */
     tl_status (*create)(tl_build *build, tl_step *step, tl_error *err);
     tl_status (*bind)(tl_step *step, void *scratchpad, tl_error *err);
+    /* Packs weights that were written since the last run; all steps of a plan do so before the
+     * first one computes, when nothing of the arena is in use yet. */
+    tl_status (*refresh)(tl_step *step, const tl_run *run, tl_error *err);
     tl_status (*forward)(tl_step *step, const tl_run *run, tl_error *err);
     /* Writes diff_src[i] where it is not NULL and diff_weights[i] where it is not NULL; both are
      * overwritten, never added to. */

@@ -4,9 +4,11 @@
 
 #include "kernels/winograd.h"
 
-/* V and M of one pass. Beyond the caches anyway; the bound keeps large images from large buffers.
- */
+/* V and M of one pass: small beside the activations, but with enough tiles that reading U (up to
+ * 38 MB) for each pass does not cost more than the products. */
+#define WORKSPACE ((int64_t)6 << 20)
 #define MAX_WORKSPACE ((int64_t)32 << 20)
+#define ENOUGH_TILES 256
 
 static atomic_bool allowed = true;
 
@@ -53,12 +55,20 @@ static tl_winograd_image image_of(const tl_tensor *t)
                                t->dims[3], block,      block};
 }
 
-/* Tiles whose V and M fit the workspace. */
+static int64_t smaller(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Tiles of one of several passes of about the same length. */
 static int64_t tiles_per_pass(const tl_step *step, int64_t n_tiles)
 {
     int64_t per_tile = 36 * (step->src[0]->dims[3] + step->dst->dims[3]) * (int64_t)sizeof(float);
-    int64_t most = MAX_WORKSPACE / per_tile;
-    return n_tiles < most ? n_tiles : most;
+    int64_t most = smaller(ENOUGH_TILES, MAX_WORKSPACE / per_tile);
+    if (most < WORKSPACE / per_tile)
+        most = WORKSPACE / per_tile;
+    int64_t passes = (n_tiles + most - 1) / most;
+    return (n_tiles + passes - 1) / passes;
 }
 
 static int64_t count_tiles(const tl_tensor *dst)
@@ -70,11 +80,6 @@ size_t tl_winograd_workspace(const tl_step *step)
 {
     int64_t tiles = tiles_per_pass(step, count_tiles(step->dst));
     return (size_t)(36 * tiles * (step->src[0]->dims[3] + step->dst->dims[3])) * sizeof(float);
-}
-
-static int64_t smaller(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
 }
 
 void tl_winograd_forward(const tl_step *step, const float *u, const float *bias)

@@ -296,6 +296,12 @@ tl_status tl_plan_forward(tl_plan *plan, const tl_feed *feeds, float *const *out
 {
     TL_TRY(tl_compute_check_team(plan->n_threads, err));
     plan->run.seed = seed;
+    for (int i = 0; i < plan->n_steps; i++) {
+        if (plan->steps[i].op->refresh == NULL)
+            continue;
+        TL_TRY(check_cancelled(plan, i, err));
+        TL_TRY(plan->steps[i].op->refresh(&plan->steps[i], &plan->run, err));
+    }
     for (int i = 0; i < plan->n_feeds; i++)
         if (plan->feeds[i] != NULL)
             copy_feed(plan->feeds[i], &feeds[i]);

@@ -235,20 +235,25 @@ static PyObject *plan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     return (PyObject *)self;
 }
 
-static void release_slots(plan_object *self)
+static void release_updates(plan_object *self)
 {
-    for (int i = 0; self->updates != NULL && i < self->n_trainable; i++)
+    for (int i = 0; self->updates != NULL && i < self->n_trainable; i++) {
+        tl_update *u = &self->updates[i];
+        if (u->variable != NULL)
+            tl_variable_remove_writer(u->variable);
+        u->variable = NULL;
         for (int k = 0; k < TL_MAX_SLOTS; k++) {
-            tl_variable_release(self->updates[i].slots[k]);
-            self->updates[i].slots[k] = NULL;
+            tl_variable_release(u->slots[k]);
+            u->slots[k] = NULL;
         }
+    }
 }
 
 static void plan_dealloc(PyObject *self)
 {
     plan_object *plan = (plan_object *)self;
     PyTypeObject *type = Py_TYPE(self);
-    release_slots(plan);
+    release_updates(plan);
     /* Not running: the caller of a running plan holds a reference. */
     tl_plan_destroy(plan->plan);
     tl_free(plan->losses);
@@ -281,6 +286,7 @@ static int read_update(plan_object *self, tl_py_state *state, PyObject *tuple, i
         return -1;
     if ((u->variable = tl_py_variable(state, variable)) == NULL)
         return -1;
+    tl_variable_add_writer(u->variable);
     u->decays = decays && self->optimizer.weight_decay != 0.f;
     u->gradient = tl_plan_gradient(self->plan, i);
     for (int k = 0; k < TL_MAX_SLOTS; k++) {
@@ -319,7 +325,7 @@ static PyObject *plan_set_optimizer(PyObject *object, PyObject *args)
     self->has_optimizer = false;
     if (read_optimizer(spec, &self->optimizer) < 0)
         return NULL;
-    release_slots(self);
+    release_updates(self);
     for (int i = 0; i < self->n_trainable; i++)
         if (read_update(self, state, PyTuple_GetItem(list, i), i) < 0)
             return NULL;

@@ -1,4 +1,5 @@
 /* tlfast._core.Variable and tlfast._core.Pool. */
+#include "base/os.h"
 #include "graph/variable.h"
 #include "ops/pack.h"
 #include "state.h"
@@ -49,13 +50,13 @@ static void variable_dealloc(PyObject *self)
 static PyObject *variable_numpy(PyObject *self, PyObject *unused)
 {
     (void)unused;
-    const tl_variable *v = ((variable_object *)self)->variable;
+    tl_variable *v = ((variable_object *)self)->variable;
     npy_intp dims[TL_MAX_RANK];
     for (int i = 0; i < v->rank; i++)
         dims[i] = v->dims[i];
     PyObject *array = PyArray_SimpleNew(v->rank, dims, NPY_FLOAT32);
     if (array != NULL)
-        memcpy(PyArray_DATA((PyArrayObject *)array), v->data, v->size * sizeof(float));
+        tl_variable_read(v, PyArray_DATA((PyArrayObject *)array));
     return array;
 }
 
@@ -81,10 +82,27 @@ static PyObject *variable_assign(PyObject *self, PyObject *value)
         Py_DECREF(array);
         return NULL;
     }
-    memcpy(v->data, PyArray_DATA(array), v->size * sizeof(float));
-    tl_variable_touch(v);
+    tl_variable_assign(v, PyArray_DATA(array));
     Py_DECREF(array);
     Py_RETURN_NONE;
+}
+
+static PyObject *variable_page_out(PyObject *self, PyObject *args)
+{
+    tl_variable *v = ((variable_object *)self)->variable;
+    int file;
+    long long offset;
+    if (!PyArg_ParseTuple(args, "iL:page_out", &file, &offset))
+        return NULL;
+    if (offset < 0 || offset % (long long)TL_LARGE != 0)
+        return PyErr_Format(PyExc_ValueError, "offset %lld; expected a multiple of %zu", offset,
+                            TL_LARGE);
+    bool moved;
+    tl_error err = {0};
+    if (tl_variable_page_out(v, file, offset, &moved, &err) != TL_OK)
+        return tl_py_raise(tl_py_type_state(Py_TYPE(self)), &err);
+    size_t bytes = moved ? v->size * sizeof(float) : 0;
+    return PyLong_FromSize_t((bytes + TL_LARGE - 1) / TL_LARGE * TL_LARGE);
 }
 
 static PyObject *variable_shape(PyObject *self, void *unused)
@@ -107,6 +125,10 @@ static PyMethodDef variable_methods[] = {
     {"numpy", variable_numpy, METH_NOARGS, "numpy($self)\n--\n\nA copy as float32 array."},
     {"assign", variable_assign, METH_O,
      "assign($self, value, /)\n--\n\nReplace all values; the shape must be equal."},
+    {"page_out", variable_page_out, METH_VARARGS,
+     "page_out($self, file, offset, /)\n--\n\nMove a large variable that is not trained to a "
+     "file descriptor, from where it is\nread when used; the bytes it takes there, 0 if it stays "
+     "in memory."},
     {NULL, NULL, 0, NULL},
 };
 

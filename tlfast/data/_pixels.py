@@ -68,6 +68,7 @@ class PixelReader:
         with _core.Loader(
             paths, height=spec.height, width=spec.width, channels=spec.channels,
             interpolation=spec.interpolation, pipeline=spec.pipeline, fit=spec.fit, on_bad="skip",
+            depth=2,
         ) as loader:
             loader.start(order.astype(np.int64), sizes)
             for wanted in batches:
