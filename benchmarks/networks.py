@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 SIZE = 224
+DROP_CONNECT = 0.2  # Keras' default for its EfficientNets, and that of tlfast's Lite ones
 # EfficientNet-B0's table (Tan and Le, 2019): kernel, repeats, filters, expansion, stride.
 LITE0 = (
     (3, 1, 16, 1, 1), (3, 2, 24, 6, 2), (5, 2, 40, 6, 2), (3, 3, 80, 6, 2),
@@ -65,6 +66,12 @@ def prepared(keras: Any, name: str, inputs: Any) -> Any:
     return inputs if name == "resnet50" else keras.layers.Rescaling(1 / 128, -127 / 128)(inputs)
 
 
+def applied(name: str, network: Any, x: Any) -> Any:
+    """The frozen network as scripts call it: plainly where that is deterministic, and with
+    `training=False` (Keras' guide to transfer learning) where drop-connect would be active."""
+    return network(x) if name == "resnet50" else network(x, training=False)
+
+
 def keras_lite0(keras: Any) -> Any:
     """EfficientNet-Lite0 with Keras' layers: its EfficientNet without squeeze, swish, scaling."""
     layers = keras.layers
@@ -84,6 +91,7 @@ def keras_lite0(keras: Any) -> Any:
         )
 
     inputs = keras.Input((SIZE, SIZE, 3))
+    blocks, block = sum(repeats for _, repeats, *_ in LITE0), 0
     x = unit(inputs, conv("stem_conv", 32, 3, 2), "stem_bn", "stem_activation")
     for stage, (kernel, repeats, filters, expansion, stride) in enumerate(LITE0, 1):
         for repeat in range(repeats):
@@ -95,6 +103,9 @@ def keras_lite0(keras: Any) -> Any:
             x = unit(x, depthwise(n + "dwconv", kernel, strides), n + "bn", n + "act")
             x = unit(x, conv(n + "project_conv", filters), n + "project_bn", None)
             if repeat:
+                rate = DROP_CONNECT * block / blocks
+                x = layers.Dropout(rate, noise_shape=(None, 1, 1, 1), name=n + "drop")(x)
                 x = layers.add([x, skip], name=n + "add")
+            block += 1
     x = unit(x, conv("top_conv", 1280), "top_bn", "top_activation")
     return keras.Model(inputs, x, name="efficientnetlite0")

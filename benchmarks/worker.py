@@ -50,7 +50,7 @@ class Contender:
         base = networks.base(keras, network)
         base.trainable = False
         inputs = keras.Input(shape=(networks.SIZE, networks.SIZE, 3))
-        x = base(networks.prepared(keras, network, inputs))
+        x = networks.applied(network, base, networks.prepared(keras, network, inputs))
         x = keras.layers.GlobalAveragePooling2D()(x)
         features = x
         outputs = keras.layers.Dense(2, activation="softmax")(x)
@@ -67,6 +67,16 @@ class Contender:
         _, model = self.model(network)
         flow = self.flow(folder)
         return seconds(lambda: model.fit(flow, epochs=epochs, verbose=0))
+
+    def script(self, network: str, folder: str) -> dict[str, float]:
+        """Memory of a process that runs the article's script once, in MB."""
+        _, model = self.model(network)
+        train, test = self.flow(folder), self.flow(folder)
+        model.fit(train, validation_data=test, epochs=5, verbose=0)
+        model.evaluate(test, verbose=0)
+        model.predict(test, verbose=0)
+        peak = memory("VmHWM")
+        return {"peak": peak, "over_import": peak - self.after_import}
 
     def run(self, network: str, folders: list[str], epochs: int) -> dict[str, float]:
         """One round: a fit of one epoch and one of all, on two copies of the images."""
@@ -118,12 +128,7 @@ def main() -> None:
     answers.write(json.dumps(contender.versions()) + "\n")
     for line in sys.stdin:
         request = json.loads(line)
-        what = request.pop("what")
-        if what == "memory":
-            peak = memory("VmHWM")
-            answer: Any = {"peak": peak, "over_import": peak - contender.after_import}
-        else:
-            answer = getattr(contender, what)(**request)
+        answer = getattr(contender, request.pop("what"))(**request)
         answers.write(json.dumps(answer) + "\n")
 
 
