@@ -31,6 +31,7 @@ _MODULES = (
     "utils", "weights",
 )
 _NAMES = {
+    "compare": "comparison",
     "Input": "models",
     "Model": "models",
     "Sequential": "models",

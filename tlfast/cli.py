@@ -22,16 +22,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"tlfast {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_demo(commands)
+    _add_compare(commands)
     options = parser.parse_args(arguments)
 
     from tlfast import demo
+    from tlfast.comparison import _command
 
+    run = {"demo": demo.run, "compare": _command.run}[options.command]
     try:
-        return demo.run(options)
-    except demo.DemoError as error:
-        print(f"tlfast: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
+        return run(options)
+    except (demo.DemoError, _command.CompareError, OSError) as error:
         print(f"tlfast: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -71,6 +71,19 @@ def _add_demo(commands: argparse._SubParsersAction) -> None:
     demo.add_argument(
         "--epochs", type=int, metavar="N", help="passes over the images (default: 20, quick: 3)"
     )
+
+
+def _add_compare(commands: argparse._SubParsersAction) -> None:
+    from tlfast.comparison import _command
+
+    compare = commands.add_parser(
+        "compare",
+        help="train frozen, partly frozen and unfrozen networks on your images and compare them",
+        description="Trains networks with all, some or no layers frozen on a folder of images, "
+        "chooses learning rate and epoch on a validation part, and says on a test part which is "
+        "better, by how much, and at what cost. A run that was ended goes on where it was.",
+    )
+    _command.add_options(compare)
 
 
 if __name__ == "__main__":
