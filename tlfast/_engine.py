@@ -403,7 +403,8 @@ class Engine:
         for variable in self._trainable:
             l1, l2 = _penalties(variable)
             slots = tuple(optimizer.slots_for(variable))
-            yield variable.core, slots, optimizer.uses_weight_decay(variable), l1, l2
+            decays, rate = optimizer.uses_weight_decay(variable), optimizer.rate_factor(variable)
+            yield variable.core, slots, decays, l1, l2, rate
 
     def _targets(self, batch: Batch) -> list[np.ndarray]:
         return [

@@ -8,6 +8,7 @@ import numpy as np
 from tlfast import _registry, _stored_compile, _targets, optimizers
 from tlfast._batch_calls import NOT_HERE, BatchCalls
 from tlfast._compiled import CompiledLosses, CompiledMetrics
+from tlfast._fine_tune import FineTuning
 from tlfast._metric_base import Mean
 from tlfast._rows import split_rows, unpacked
 from tlfast._steps import Steps
@@ -16,7 +17,7 @@ from tlfast.callbacks._monitor import MonitorCallback
 from tlfast.saving.record import update_record
 
 
-class Trainer(BatchCalls):
+class Trainer(FineTuning, BatchCalls):
     """What `Model` inherits to be trained.
 
     Which variables are trained is read from the `trainable` flags at the start of every `fit`

@@ -275,14 +275,15 @@ static bool uses_slot(const tl_optimizer *o, int k)
     return k == 0 || (k == 1 ? o->momentum > 0.f : o->centered);
 }
 
-/* One (variable, slots, decays, l1, l2) into update i. */
+/* One (variable, slots, decays, l1, l2[, rate]) into update i. */
 static int read_update(plan_object *self, tl_py_state *state, PyObject *tuple, int i)
 {
     PyObject *variable, *slots;
     int decays;
     tl_update *u = &self->updates[i];
-    if (!PyArg_ParseTuple(tuple, "OO!pff:update", &variable, &PyTuple_Type, &slots, &decays,
-                          &u->l1, &u->l2))
+    u->rate = 1.f;
+    if (!PyArg_ParseTuple(tuple, "OO!pff|f:update", &variable, &PyTuple_Type, &slots, &decays,
+                          &u->l1, &u->l2, &u->rate))
         return -1;
     if ((u->variable = tl_py_variable(state, variable)) == NULL)
         return -1;
@@ -307,7 +308,8 @@ static int read_update(plan_object *self, tl_py_state *state, PyObject *tuple, i
     return 0;
 }
 
-/* set_optimizer(spec, [(variable, slots, decays, l1, l2), ...]) in the order of `trainable`. */
+/* set_optimizer(spec, [(variable, slots, decays, l1, l2[, rate]), ...]) in the order
+ * of `trainable`. */
 static PyObject *plan_set_optimizer(PyObject *object, PyObject *args)
 {
     plan_object *self = (plan_object *)object;

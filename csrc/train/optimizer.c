@@ -139,5 +139,6 @@ void tl_optimizer_step(const tl_optimizer *optimizer, const tl_update *updates, 
                 (float)(sqrt(1 - pow(optimizer->beta_2, t)) / (1 - pow(optimizer->beta_1, t)));
     for (int i = 0; i < n; i++)
         if (updates[i].gradient != NULL)
-            update_one(optimizer, &updates[i], learning_rate, alpha);
+            update_one(optimizer, &updates[i], learning_rate * updates[i].rate,
+                       alpha * updates[i].rate);
 }

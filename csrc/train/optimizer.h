@@ -33,6 +33,7 @@ typedef struct tl_update {
     tl_variable *slots[TL_MAX_SLOTS];
     bool decays;  /* weight decay applies */
     float l1, l2; /* regularisation: adds l1 * sign(w) + 2 * l2 * w to the gradient */
+    float rate;   /* factor on the learning rate of this variable; 1 for none */
 } tl_update;
 
 /* iteration counts updates done before this one. */

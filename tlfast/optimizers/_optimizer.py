@@ -1,5 +1,6 @@
 """The base of all optimizers: arguments, learning rate, step counter, slot variables."""
 
+import math
 import re
 import warnings
 from collections.abc import Callable, Sequence
@@ -107,6 +108,7 @@ class Optimizer:
         self._slots: dict[int, tuple[Any, dict[str, Slot]]] = {}
         self._excluded: set[int] = set()
         self._excluded_pattern: re.Pattern | None = None
+        self._rate_factors: dict[int, tuple[Any, float]] = {}
 
     # ---- arguments -------------------------------------------------------------------------
 
@@ -330,6 +332,31 @@ class Optimizer:
             return False
         pattern = self._excluded_pattern
         return pattern is None or pattern.search(variable.name) is None
+
+    def set_rate_factors(self, factors: Sequence[tuple[Any, float]]) -> None:
+        """Give variables a learning rate of their own; call it before `Model.compile`.
+
+        The step of such a variable, its weight decay included, is made with learning rate *
+        factor. Not in Keras, and not written to files.
+
+        Args:
+            factors: pairs (variable, factor); factors are 0 or more, variables left out have 1.
+
+        Raises:
+            ValueError: a factor below 0, or not finite.
+        """
+        for variable, factor in factors:
+            if not 0 <= factor < math.inf:
+                raise ValueError(
+                    f"The factor of {getattr(variable, 'path', variable)!r} must be a number, 0 or "
+                    f"more. Received: {factor!r}"
+                )
+        # The variable is kept with its factor, so that its id stays its own.
+        self._rate_factors = {id(v): (v, float(factor)) for v, factor in factors}
+
+    def rate_factor(self, variable: Any) -> float:
+        """The factor on the learning rate of a variable, 1 if none was set."""
+        return self._rate_factors.get(id(variable), (None, 1.0))[1]
 
     # ---- description -----------------------------------------------------------------------
 
