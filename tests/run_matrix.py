@@ -6,12 +6,14 @@ one-thread OMP_NUM_THREADS=1
 sanitize   AddressSanitizer and UndefinedBehaviorSanitizer (also asan, ubsan alone)
 debug      -O0 with assertions
 werror     compiles with every warning an error, runs nothing
+valgrind   the programs of tests/c under valgrind (apt-get install valgrind)
 
-The last four build into build/NAME, beside the ordinary build, and need what pip's build
-environment has: pip install setuptools numpy onednn-devel-cpu-gomp==2023.2.0
+sanitize, debug and werror build into build/NAME, beside the ordinary build, and need what pip's
+build environment has: pip install setuptools numpy onednn-devel-cpu-gomp==2023.2.0
 """
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +30,7 @@ RUNS = {
     "release": {},
     "avx2": {"ONEDNN_MAX_CPU_ISA": "AVX2"},
     "one-thread": {"OMP_NUM_THREADS": "1"},
+    "valgrind": {"TLFAST_TEST_VALGRIND": "valgrind"},
 }
 # Python itself does not free everything at exit, so leaks are looked for in tests/c alone.
 # A size that cannot be allocated is to be our error, not the sanitizer's; a crash is to be the
@@ -79,6 +82,11 @@ def main() -> int:
     extra = environment(name)
     if name == "werror":
         return 0
+    if name == "valgrind":
+        if shutil.which("valgrind") is None:
+            print("there is no valgrind here: apt-get install valgrind")
+            return 1
+        rest = ["tests/test_c.py", *rest]
     if name in BUILDS:
         check = "import tlfast._core as core; print(core.__file__)"
         command, env = [sys.executable, "-c", check], {**os.environ, **extra}

@@ -207,8 +207,11 @@ static void filter_rows(const tl_axis *axis, const tl_pixels *src, int from, int
             filter_columns(axis, row, src->channels, to);
             continue;
         }
-        if (y == src->height - 1) /* what lies behind the last row is not ours to read */
-            row = memcpy(spare, row, (size_t)src->width * (size_t)src->channels);
+        if (y == src->height - 1) { /* what lies behind the last row is not ours to read */
+            size_t n_bytes = (size_t)src->width * (size_t)src->channels;
+            row = memcpy(spare, row, n_bytes);
+            spare[n_bytes] = 0; /* read and dropped; valgrind takes its neighbours along */
+        }
         filter_colours(axis, row, src->channels, to);
     }
 }
