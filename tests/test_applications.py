@@ -20,6 +20,7 @@ STANDARD = [
     "include_top", "weights", "input_tensor", "input_shape", "pooling", "classes",
     "classifier_activation", "name",
 ]  # fmt: skip
+OWN = ["include_preprocessing"]  # Keras has it for other applications only
 MOBILENET_V2 = ["input_shape", "alpha", *STANDARD[:3], *STANDARD[4:]]
 FLOAT32_ULPS = 2e-7
 
@@ -30,12 +31,14 @@ FLOAT32_ULPS = 2e-7
 @pytest.mark.parametrize("name", sorted(_registry.BACKBONES))
 def test_arguments_have_the_order_and_defaults_of_keras(name):
     parameters = inspect.signature(getattr(applications, name)).parameters
-    assert list(parameters) == (MOBILENET_V2 if name == "MobileNetV2" else STANDARD)
+    assert list(parameters) == (MOBILENET_V2 if name == "MobileNetV2" else STANDARD) + OWN
     defaults = {key: p.default for key, p in parameters.items()}
     assert defaults["include_top"] is True
     assert defaults["weights"] == "imagenet"
     assert defaults["classes"] == 1000
     assert defaults["classifier_activation"] == "softmax"
+    scales_itself = _registry.lookup(name).preprocessing == "none"
+    assert defaults["include_preprocessing"] is scales_itself
     assert defaults["input_tensor"] is defaults["input_shape"] is defaults["pooling"] is None
 
 

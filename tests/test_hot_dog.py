@@ -17,7 +17,7 @@ from reference import formula
 
 import tlfast
 from tlfast import applications
-from tlfast._warnings import LossWarning
+from tlfast._warnings import InputRangeWarning, LossWarning
 from tlfast.weights.catalog import weight_file
 
 SIZE = 96
@@ -120,7 +120,10 @@ def smaller(text: str, size: int = SIZE) -> str:
 def test_the_script_as_it_stands(script):
     with pytest.warns(LossWarning, match="categorical_crossentropy") as seen:
         got = script(SCRIPT)
-    assert len(seen) == 1
+    assert [warning.category for warning in seen] == [LossWarning, InputRangeWarning]
+    text = str(seen[1].message)
+    assert text.startswith("model 'my_model': values from 0 to 255 arrive at ResNet50, whose")
+    assert "x = tlfast.applications.resnet50.preprocess_input(x)" in text
     printed = got["printed"]
     assert printed.startswith(
         "Found 10 images belonging to 2 classes.\nFound 4 images belonging to 2 classes.\n"
@@ -158,13 +161,14 @@ def test_without_weights_and_by_any_import(script, head):
 
 def test_the_numbers_are_those_of_keras(script):
     """Adam on binary cross-entropy with the softmax's inputs, as Keras 3 computes it."""
-    with pytest.warns(LossWarning):
+    with pytest.warns(LossWarning), pytest.warns(InputRangeWarning) as seen:
         got = script(
             smaller(SCRIPT)
             .replace("target_size=(", "shuffle=False, batch_size=4, target_size=(")
             .replace("model.summary()", "first = [w.copy() for w in model.get_weights()[-2:]]")
             .replace("epochs=5", "epochs=3, shuffle=False, verbose=0")
         )
+    assert len(seen) == 2  # one of each: what arrives is said, and changes nothing
     generator = got["train_data_generator"]
     features = tlfast.Model(got["inputs"], got["x"]).predict(generator, verbose=0)
     features = features.astype(np.float64)
@@ -375,7 +379,9 @@ epochs_range = range(len(history.history["accuracy"]))
 
 
 def test_arrays_with_a_validation_split_and_class_weights(script):
-    got = script(f"""
+    line = r"take away the scaling(.|\n)*mobilenet_v2.preprocess_input\(x\)"
+    with pytest.warns(InputRangeWarning, match=line):
+        got = script(f"""
 train = keras.preprocessing.image.ImageDataGenerator(rescale=1./255).flow_from_directory(
     "data/train", target_size=({SIZE}, {SIZE}), batch_size=10, shuffle=False)
 x, y = next(train)
@@ -427,7 +433,8 @@ two = loaded.fit(val_ds, epochs=3, initial_epoch=2, shuffle=False, verbose=0).hi
 
 
 def test_hooks_early_stopping_and_the_learning_rate(script):
-    got = script(f"""
+    with pytest.warns(InputRangeWarning):  # raw pixels, as in the article
+        got = script(f"""
 {DATASETS.replace("LABELS", '"categorical"')}
 {BASE}
 calls = []

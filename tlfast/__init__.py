@@ -42,6 +42,8 @@ _NAMES = {
     "Metric": "metrics",
     "Optimizer": "optimizers",
     "DataWarning": "_warnings",
+    "FrozenWarning": "_warnings",
+    "InputRangeWarning": "_warnings",
     "LossWarning": "_warnings",
     "TlfastWarning": "_warnings",
 }

@@ -19,6 +19,8 @@ import numpy as np
 
 from tlfast import _core
 from tlfast._features import FeatureCache, FeatureStore, page_out
+from tlfast._frozen_dropout import warn_about_dropout
+from tlfast._input_watch import InputWatch
 
 _log = logging.getLogger("tlfast")
 
@@ -189,6 +191,7 @@ class Engine:
         self._setting: tuple | None = None
         self._keeps = False
         self._said: set[str] = set()
+        self._inputs = InputWatch(model)
 
     # ---- plans -----------------------------------------------------------------------------
 
@@ -308,6 +311,8 @@ class Engine:
             )
         self._optimizer.build(self._trainable)
         page_out([v.core for v in self.model.non_trainable_weights if v.dtype == "float32"])
+        if keep_features:
+            warn_about_dropout(self.model, self._said)
 
     def end_fit(self) -> None:
         """No new features are kept from here on; those there are stay."""
@@ -450,6 +455,7 @@ class Engine:
         if store is None:
             for x, ids, bad in source.pixels(order):
                 if len(ids):
+                    self._inputs.look(source, x, training)
                     yield _batch(source, ids, bad, x=x, shapes=shapes)
             return
         wanted = [store.missing(ids) for ids in order]
@@ -475,6 +481,7 @@ class Engine:
                 bad += unreadable
                 store.leave_out(np.setdiff1d(chunk, kept))
                 if len(kept):
+                    self._inputs.look(source, x, training)
                     store.put(kept, self._compute(x, training))
             ids = store.readable(ids)
             if len(ids):
@@ -487,6 +494,7 @@ class Engine:
             shapes = tuple(np.shape(a)[1:] for a in x)
             if training and self._keeps:
                 self._say_not_kept(shapes)
+            self._inputs.look(source, x, training)
             yield Batch(list(x), y, weights, len(x[0]), shapes=shapes)
 
     def _store(self, source: Any, training: bool) -> tuple[FeatureStore | None, tuple]:

@@ -2,6 +2,12 @@
 
 Each module holds the functions of one family with their `preprocess_input` and
 `decode_predictions`. The functions are reachable here too: `tlfast.applications.ResNet50`.
+
+Weights were made for one range of numbers: prepare pixels with the module's `preprocess_input`, or
+build the network with `include_preprocessing=True` and pass pixels 0 to 255. A network with loaded
+weights (`weights=`, `load_weights`, a saved model) warns once, as `tlfast.InputRangeWarning`, when
+the first batches of `fit`, `evaluate` or `predict` bring another range. One built with
+`weights=None`, or a model file that Keras wrote, has no expectations.
 """
 
 import importlib

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tlfast import activations, layers
+from tlfast._backbones import Stem, mark
 from tlfast._errors import did_you_mean
 from tlfast._tensor import KerasTensor, flatten
 from tlfast.applications import _registry, imagenet_utils
+from tlfast.applications._scales import SCALES
 from tlfast.models import Model
 
 _ARGUMENTS = """
@@ -27,6 +29,8 @@ Args:
     classifier_activation: activation of the classifier. Defaults to "softmax"; None gives logits.
         With pretrained weights only these two.
     name: name of the model.
+    include_preprocessing: whether the model scales pixels 0 to 255 itself, in layers without
+        weights in front of the network; they are saved with it. {preprocessing}
 
 Returns:
     A `Model`, not compiled.
@@ -50,6 +54,7 @@ class Request:
     classes: int
     classifier_activation: str | Callable | None
     name: str | None
+    include_preprocessing: bool = False
     weight_options: dict[str, Any] = field(default_factory=dict)  # which of several files
 
     def __post_init__(self) -> None:
@@ -64,6 +69,17 @@ class Request:
         if self.pooling not in (None, "avg", "max"):
             raise ValueError(
                 f"`pooling` is None, 'avg' or 'max'. Received: pooling={self.pooling!r}"
+            )
+        if not isinstance(self.include_preprocessing, bool):
+            raise ValueError(
+                "`include_preprocessing` is True or False. Received: "
+                f"include_preprocessing={self.include_preprocessing!r}"
+            )
+        if self.record.preprocessing == "none" and not self.include_preprocessing:
+            raise ValueError(
+                f"{self.application} always scales pixels itself, as in Keras: its first layers "
+                "hold numbers of the weight file. Received: include_preprocessing=False. Leave "
+                "the argument out and pass pixels 0 to 255."
             )
         if self.input_tensor is not None and not isinstance(self.input_tensor, KerasTensor):
             raise ValueError(
@@ -88,6 +104,20 @@ class Request:
         if self.input_tensor is not None:
             return self.input_tensor
         return layers.Input(shape=self.input_shape)
+
+    def prepared(self, image: KerasTensor) -> KerasTensor:
+        """The image as the weights expect it: scaled by layers where that was asked for."""
+        if not self.include_preprocessing or self.record.preprocessing == "none":
+            return image
+        scale = SCALES[self.record.preprocessing]
+        if not scale.uniform and image.shape[-1] != 3:
+            raise ValueError(
+                f"include_preprocessing=True of {self.application} needs RGB pictures (3 channels)."
+                f" Received: input shape {image.shape}"
+            )
+        # Operations and layers without weights, which Keras has too: files of weights fit as ever.
+        x = image[..., ::-1] if scale.bgr else image
+        return layers.Rescaling(scale.factor, offset=scale.offset)(x)
 
     def top(self, x: KerasTensor, pool_names: tuple[str | None, str | None]) -> KerasTensor:
         """The classifier, or the global pooling without it.
@@ -128,12 +158,17 @@ class Request:
         """The model from its input to `x`, with its weights loaded."""
         inputs = image if self.input_tensor is None else source_inputs(self.input_tensor)
         model = Model(inputs, x, name=self.name)
+        expects = "none" if self.include_preprocessing else self.record.preprocessing
+        stem = Stem(self.application, expects, self.weights is not None)
+        mark(model, image, stem)
         if self.weights is not None:
             from tlfast.weights import load_pretrained
 
             load_pretrained(
                 model, self.application, self.weights, self.include_top, **self.weight_options
             )
+        if isinstance(self.weights, str) and self.weights == "imagenet":
+            stem.pretrained, stem.trained_on = True, None  # whatever a file of that name says
         return model
 
 
@@ -186,5 +221,7 @@ def application(function: Callable[..., Model]) -> Callable[..., Model]:
         return function(*args, **kwargs)
 
     text = inspect.cleandoc(function.__doc__ or "")
-    build.__doc__ = f"{text}\n{_ARGUMENTS.format(least=record.min_size)}"
+    scaled = "Always True here." if record.preprocessing == "none" else "Defaults to False."
+    arguments = _ARGUMENTS.format(least=record.min_size, preprocessing=scaled)
+    build.__doc__ = f"{text}\n{arguments}"
     return build

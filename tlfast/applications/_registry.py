@@ -7,15 +7,7 @@ original builder. Weight files are in `tlfast.weights.catalog`.
 from dataclasses import dataclass
 
 from tlfast._errors import did_you_mean
-
-# Lowest and highest input value over the three channels, after preprocess_input of pixels 0 to 255.
-_INPUT_RANGES = {
-    "caffe": (-123.68, 151.061),
-    "tf": (-1.0, 1.0),
-    "torch": (-2.118, 2.64),
-    "lite": (-127.0 / 128.0, 1.0),
-    "none": (0.0, 255.0),
-}
+from tlfast.applications._scales import SCALES
 
 
 @dataclass(frozen=True)
@@ -39,7 +31,7 @@ class Backbone:
     @property
     def input_range(self) -> tuple[float, float]:
         """Lowest and highest value the network expects."""
-        return _INPUT_RANGES[self.preprocessing]
+        return SCALES[self.preprocessing].bounds
 
 
 BACKBONES: dict[str, Backbone] = {

@@ -26,6 +26,7 @@ def DenseNet121(
     classes: int = 1000,
     classifier_activation: str | Callable | None = "softmax",
     name: str = "densenet121",
+    include_preprocessing: bool = False,
 ) -> Model:
     """DenseNet121: 7.0 million weights without classifier, 1,024 features, 224x224 pixels.
 
@@ -33,7 +34,7 @@ def DenseNet121(
     """
     request = Request(
         "DenseNet121", include_top, weights, input_tensor, input_shape, pooling, classes,
-        classifier_activation, name,
+        classifier_activation, name, include_preprocessing,
     )  # fmt: skip
     return _densenet(request, (6, 12, 24, 16))
 
@@ -48,6 +49,7 @@ def DenseNet169(
     classes: int = 1000,
     classifier_activation: str | Callable | None = "softmax",
     name: str = "densenet169",
+    include_preprocessing: bool = False,
 ) -> Model:
     """DenseNet169: 12.6 million weights without classifier, 1,664 features, 224x224 pixels.
 
@@ -55,7 +57,7 @@ def DenseNet169(
     """
     request = Request(
         "DenseNet169", include_top, weights, input_tensor, input_shape, pooling, classes,
-        classifier_activation, name,
+        classifier_activation, name, include_preprocessing,
     )  # fmt: skip
     return _densenet(request, (6, 12, 32, 32))
 
@@ -70,6 +72,7 @@ def DenseNet201(
     classes: int = 1000,
     classifier_activation: str | Callable | None = "softmax",
     name: str = "densenet201",
+    include_preprocessing: bool = False,
 ) -> Model:
     """DenseNet201: 18.3 million weights without classifier, 1,920 features, 224x224 pixels.
 
@@ -77,14 +80,14 @@ def DenseNet201(
     """
     request = Request(
         "DenseNet201", include_top, weights, input_tensor, input_shape, pooling, classes,
-        classifier_activation, name,
+        classifier_activation, name, include_preprocessing,
     )  # fmt: skip
     return _densenet(request, (6, 12, 48, 32))
 
 
 def _densenet(request: Request, repeats: tuple[int, int, int, int]) -> Model:
     image = request.image()
-    x = layers.ZeroPadding2D(((3, 3), (3, 3)))(image)
+    x = layers.ZeroPadding2D(((3, 3), (3, 3)))(request.prepared(image))
     x = layers.Conv2D(64, 7, strides=2, use_bias=False, name="conv1_conv")(x)
     x = _normalize(x, "conv1_bn")
     x = layers.Activation("relu", name="conv1_relu")(x)

@@ -52,6 +52,7 @@ def EfficientNetB0(
     classes: int = 1000,
     classifier_activation: str | Callable | None = "softmax",
     name: str = "efficientnetb0",
+    include_preprocessing: bool = True,
 ) -> Model:
     """EfficientNetB0: 4.0 million weights without classifier, 1,280 features, 224x224 pixels.
 
@@ -59,7 +60,7 @@ def EfficientNetB0(
     """
     request = Request(
         "EfficientNetB0", include_top, weights, input_tensor, input_shape, pooling, classes,
-        classifier_activation, name,
+        classifier_activation, name, include_preprocessing,
     )  # fmt: skip
     return build(request, Scaling(width=1.0, depth=1.0, dropout=0.2))
 
@@ -74,6 +75,7 @@ def EfficientNetB1(
     classes: int = 1000,
     classifier_activation: str | Callable | None = "softmax",
     name: str = "efficientnetb1",
+    include_preprocessing: bool = True,
 ) -> Model:
     """EfficientNetB1: 6.6 million weights without classifier, 1,280 features, 240x240 pixels.
 
@@ -81,7 +83,7 @@ def EfficientNetB1(
     """
     request = Request(
         "EfficientNetB1", include_top, weights, input_tensor, input_shape, pooling, classes,
-        classifier_activation, name,
+        classifier_activation, name, include_preprocessing,
     )  # fmt: skip
     return build(request, Scaling(width=1.0, depth=1.1, dropout=0.2))
 
@@ -96,6 +98,7 @@ def EfficientNetB2(
     classes: int = 1000,
     classifier_activation: str | Callable | None = "softmax",
     name: str = "efficientnetb2",
+    include_preprocessing: bool = True,
 ) -> Model:
     """EfficientNetB2: 7.8 million weights without classifier, 1,408 features, 260x260 pixels.
 
@@ -103,7 +106,7 @@ def EfficientNetB2(
     """
     request = Request(
         "EfficientNetB2", include_top, weights, input_tensor, input_shape, pooling, classes,
-        classifier_activation, name,
+        classifier_activation, name, include_preprocessing,
     )  # fmt: skip
     return build(request, Scaling(width=1.1, depth=1.2, dropout=0.3))
 
@@ -118,6 +121,7 @@ def EfficientNetB3(
     classes: int = 1000,
     classifier_activation: str | Callable | None = "softmax",
     name: str = "efficientnetb3",
+    include_preprocessing: bool = True,
 ) -> Model:
     """EfficientNetB3: 10.8 million weights without classifier, 1,536 features, 300x300 pixels.
 
@@ -125,7 +129,7 @@ def EfficientNetB3(
     """
     request = Request(
         "EfficientNetB3", include_top, weights, input_tensor, input_shape, pooling, classes,
-        classifier_activation, name,
+        classifier_activation, name, include_preprocessing,
     )  # fmt: skip
     return build(request, Scaling(width=1.2, depth=1.4, dropout=0.3))
 
@@ -140,6 +144,7 @@ def EfficientNetB4(
     classes: int = 1000,
     classifier_activation: str | Callable | None = "softmax",
     name: str = "efficientnetb4",
+    include_preprocessing: bool = True,
 ) -> Model:
     """EfficientNetB4: 17.7 million weights without classifier, 1,792 features, 380x380 pixels.
 
@@ -147,7 +152,7 @@ def EfficientNetB4(
     """
     request = Request(
         "EfficientNetB4", include_top, weights, input_tensor, input_shape, pooling, classes,
-        classifier_activation, name,
+        classifier_activation, name, include_preprocessing,
     )  # fmt: skip
     return build(request, Scaling(width=1.4, depth=1.8, dropout=0.4))
 
@@ -162,6 +167,7 @@ def EfficientNetB5(
     classes: int = 1000,
     classifier_activation: str | Callable | None = "softmax",
     name: str = "efficientnetb5",
+    include_preprocessing: bool = True,
 ) -> Model:
     """EfficientNetB5: 28.5 million weights without classifier, 2,048 features, 456x456 pixels.
 
@@ -169,7 +175,7 @@ def EfficientNetB5(
     """
     request = Request(
         "EfficientNetB5", include_top, weights, input_tensor, input_shape, pooling, classes,
-        classifier_activation, name,
+        classifier_activation, name, include_preprocessing,
     )  # fmt: skip
     return build(request, Scaling(width=1.6, depth=2.2, dropout=0.4))
 
@@ -184,6 +190,7 @@ def EfficientNetB6(
     classes: int = 1000,
     classifier_activation: str | Callable | None = "softmax",
     name: str = "efficientnetb6",
+    include_preprocessing: bool = True,
 ) -> Model:
     """EfficientNetB6: 41.0 million weights without classifier, 2,304 features, 528x528 pixels.
 
@@ -191,7 +198,7 @@ def EfficientNetB6(
     """
     request = Request(
         "EfficientNetB6", include_top, weights, input_tensor, input_shape, pooling, classes,
-        classifier_activation, name,
+        classifier_activation, name, include_preprocessing,
     )  # fmt: skip
     return build(request, Scaling(width=1.8, depth=2.6, dropout=0.5))
 
@@ -206,6 +213,7 @@ def EfficientNetB7(
     classes: int = 1000,
     classifier_activation: str | Callable | None = "softmax",
     name: str = "efficientnetb7",
+    include_preprocessing: bool = True,
 ) -> Model:
     """EfficientNetB7: 64.1 million weights without classifier, 2,560 features, 600x600 pixels.
 
@@ -213,7 +221,7 @@ def EfficientNetB7(
     """
     request = Request(
         "EfficientNetB7", include_top, weights, input_tensor, input_shape, pooling, classes,
-        classifier_activation, name,
+        classifier_activation, name, include_preprocessing,
     )  # fmt: skip
     return build(request, Scaling(width=2.0, depth=3.1, dropout=0.5))
 
@@ -254,7 +262,9 @@ class Scaling:
 def build(request: Request, scaling: Scaling) -> Model:
     """The network of a request at a scaling."""
     image = request.image()
-    x = image if scaling.lite else _normalize_pixels(image, request.weights)
+    x = request.prepared(image)
+    if not scaling.lite:
+        x = _normalize_pixels(x, request.weights)
     x = layers.ZeroPadding2D(imagenet_utils.correct_pad(x.shape, 3), name="stem_conv_pad")(x)
     stem = 32 if scaling.lite else scaling.filters(32)
     x = _conv(x, stem, "stem_conv", size=3, strides=2, padding="valid")

@@ -19,12 +19,9 @@ import numpy as np
 from tlfast._tensor import KerasTensor
 from tlfast.applications import imagenet_utils
 from tlfast.applications._backbone import Request, application
+from tlfast.applications._scales import LITE_MEAN, LITE_STD
 from tlfast.applications.efficientnet import Scaling, build
 from tlfast.models import Model
-
-# MEAN_RGB and STDDEV_RGB of the original builder (efficientnet_lite_builder.py of tensorflow/tpu).
-_MEAN = 127.0
-_STD = 128.0
 
 
 @application
@@ -37,6 +34,7 @@ def EfficientNetLite0(
     classes: int = 1000,
     classifier_activation: str | Callable | None = "softmax",
     name: str = "efficientnetlite0",
+    include_preprocessing: bool = False,
 ) -> Model:
     """EfficientNetLite0: 3.4 million weights without classifier, 1,280 features, 224x224 pixels.
 
@@ -44,7 +42,7 @@ def EfficientNetLite0(
     """
     request = Request(
         "EfficientNetLite0", include_top, weights, input_tensor, input_shape, pooling, classes,
-        classifier_activation, name,
+        classifier_activation, name, include_preprocessing,
     )  # fmt: skip
     return build(request, Scaling(width=1.0, depth=1.0, dropout=0.2, lite=True))
 
@@ -59,6 +57,7 @@ def EfficientNetLite1(
     classes: int = 1000,
     classifier_activation: str | Callable | None = "softmax",
     name: str = "efficientnetlite1",
+    include_preprocessing: bool = False,
 ) -> Model:
     """EfficientNetLite1: 4.2 million weights without classifier, 1,280 features, 240x240 pixels.
 
@@ -66,7 +65,7 @@ def EfficientNetLite1(
     """
     request = Request(
         "EfficientNetLite1", include_top, weights, input_tensor, input_shape, pooling, classes,
-        classifier_activation, name,
+        classifier_activation, name, include_preprocessing,
     )  # fmt: skip
     return build(request, Scaling(width=1.0, depth=1.1, dropout=0.2, lite=True))
 
@@ -81,6 +80,7 @@ def EfficientNetLite2(
     classes: int = 1000,
     classifier_activation: str | Callable | None = "softmax",
     name: str = "efficientnetlite2",
+    include_preprocessing: bool = False,
 ) -> Model:
     """EfficientNetLite2: 4.9 million weights without classifier, 1,280 features, 260x260 pixels.
 
@@ -88,7 +88,7 @@ def EfficientNetLite2(
     """
     request = Request(
         "EfficientNetLite2", include_top, weights, input_tensor, input_shape, pooling, classes,
-        classifier_activation, name,
+        classifier_activation, name, include_preprocessing,
     )  # fmt: skip
     return build(request, Scaling(width=1.1, depth=1.2, dropout=0.3, lite=True))
 
@@ -104,11 +104,11 @@ def preprocess_input(x: Any, data_format: str | None = None) -> Any:
         A new float32 array (of `x`'s type if that is floating), or a symbolic tensor.
     """
     if isinstance(x, KerasTensor):
-        return (x - _MEAN) / _STD
+        return (x - LITE_MEAN) / LITE_STD
     x = np.asarray(x)
     x = x.astype(x.dtype if np.issubdtype(x.dtype, np.floating) else np.float32)
-    x -= _MEAN
-    x /= _STD
+    x -= LITE_MEAN
+    x /= LITE_STD
     return x
 
 

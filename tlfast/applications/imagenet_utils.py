@@ -8,12 +8,8 @@ from typing import Any
 import numpy as np
 
 from tlfast._tensor import KerasTensor
+from tlfast.applications._scales import CAFFE_MEAN, TORCH_MEAN, TORCH_STD
 
-# Channel means of ImageNet in BGR order, pixels 0 to 255 (the Caffe models), and means and standard
-# deviations in RGB order, pixels 0 to 1 (the Torch models). As keras.applications.
-_CAFFE_MEAN = (103.939, 116.779, 123.68)
-_TORCH_MEAN = (0.485, 0.456, 0.406)
-_TORCH_STD = (0.229, 0.224, 0.225)
 _MODES = ("caffe", "tf", "torch")
 
 
@@ -104,10 +100,10 @@ def _preprocess_array(x: Any, channels_first: bool, mode: str) -> np.ndarray:
     x = np.moveaxis(x, axis, -1)
     if mode == "caffe":
         x = x[..., ::-1]
-        mean, std = _CAFFE_MEAN, None
+        mean, std = CAFFE_MEAN, None
     else:
         x /= 255.0
-        mean, std = _TORCH_MEAN, _TORCH_STD
+        mean, std = TORCH_MEAN, TORCH_STD
     x = x - np.asarray(mean, x.dtype)
     if std is not None:
         x /= np.asarray(std, x.dtype)
@@ -119,9 +115,9 @@ def _preprocess_symbolic(x: KerasTensor, mode: str) -> KerasTensor:
         return x / 127.5 - 1.0
     _check_channels(x.shape, len(x.shape) - 1)
     if mode == "caffe":
-        return x[..., ::-1] + -np.asarray(_CAFFE_MEAN, np.float32)
-    x = x / 255.0 + -np.asarray(_TORCH_MEAN, np.float32)
-    return x / np.asarray(_TORCH_STD, np.float32)
+        return x[..., ::-1] + -np.asarray(CAFFE_MEAN, np.float32)
+    x = x / 255.0 + -np.asarray(TORCH_MEAN, np.float32)
+    return x / np.asarray(TORCH_STD, np.float32)
 
 
 def _check_channels(shape: tuple[int | None, ...], axis: int) -> None:

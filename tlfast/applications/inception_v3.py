@@ -23,6 +23,7 @@ def InceptionV3(
     classes: int = 1000,
     classifier_activation: str | Callable | None = "softmax",
     name: str = "inception_v3",
+    include_preprocessing: bool = False,
 ) -> Model:
     """InceptionV3: 21.8 million weights without classifier, 2,048 features, 299x299 pixels.
 
@@ -30,14 +31,14 @@ def InceptionV3(
     """
     request = Request(
         "InceptionV3", include_top, weights, input_tensor, input_shape, pooling, classes,
-        classifier_activation, name,
+        classifier_activation, name, include_preprocessing,
     )  # fmt: skip
     return _inception(request)
 
 
 def _inception(request: Request) -> Model:
     image = request.image()
-    x = _conv(image, 32, 3, 3, stride=2, padding="valid")
+    x = _conv(request.prepared(image), 32, 3, 3, stride=2, padding="valid")
     x = _conv(x, 32, 3, 3, padding="valid")
     x = _conv(x, 64, 3, 3)
     x = layers.MaxPooling2D((3, 3), strides=(2, 2))(x)

@@ -34,6 +34,7 @@ def MobileNetV2(
     classes: int = 1000,
     classifier_activation: str | Callable | None = "softmax",
     name: str | None = None,
+    include_preprocessing: bool = False,
 ) -> Model:
     """MobileNetV2: 2.3 million weights without classifier, 1,280 features, 224x224 pixels.
 
@@ -44,7 +45,7 @@ def MobileNetV2(
     """
     request = Request(
         "MobileNetV2", include_top, weights, input_tensor, input_shape, pooling, classes,
-        classifier_activation, name,
+        classifier_activation, name, include_preprocessing,
     )  # fmt: skip
     image = request.image(_default_size(input_shape, input_tensor))
     rows, columns = request.input_shape[:2]
@@ -54,9 +55,10 @@ def MobileNetV2(
     if name is None:
         request.name = f"mobilenetv2_{alpha:0.2f}_{rows}"
 
+    x = request.prepared(image)
     x = layers.Conv2D(
         _divisible(32 * alpha), 3, strides=(2, 2), padding="same", use_bias=False, name="Conv1"
-    )(image)
+    )(x)
     x = _normalize(x, "bn_Conv1")
     x = layers.ReLU(6.0, name="Conv1_relu")(x)
     block = 0

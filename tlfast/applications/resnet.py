@@ -29,6 +29,7 @@ def ResNet50(
     classes: int = 1000,
     classifier_activation: str | Callable | None = "softmax",
     name: str = "resnet50",
+    include_preprocessing: bool = False,
 ) -> Model:
     """ResNet50: 23.6 million weights without classifier, 2,048 features, 224x224 pixels.
 
@@ -36,7 +37,7 @@ def ResNet50(
     """
     request = Request(
         "ResNet50", include_top, weights, input_tensor, input_shape, pooling, classes,
-        classifier_activation, name,
+        classifier_activation, name, include_preprocessing,
     )  # fmt: skip
     return _resnet(request, (3, 4, 6, 3))
 
@@ -51,6 +52,7 @@ def ResNet101(
     classes: int = 1000,
     classifier_activation: str | Callable | None = "softmax",
     name: str = "resnet101",
+    include_preprocessing: bool = False,
 ) -> Model:
     """ResNet101: 42.7 million weights without classifier, 2,048 features, 224x224 pixels.
 
@@ -58,7 +60,7 @@ def ResNet101(
     """
     request = Request(
         "ResNet101", include_top, weights, input_tensor, input_shape, pooling, classes,
-        classifier_activation, name,
+        classifier_activation, name, include_preprocessing,
     )  # fmt: skip
     return _resnet(request, (3, 4, 23, 3))
 
@@ -73,6 +75,7 @@ def ResNet152(
     classes: int = 1000,
     classifier_activation: str | Callable | None = "softmax",
     name: str = "resnet152",
+    include_preprocessing: bool = False,
 ) -> Model:
     """ResNet152: 58.4 million weights without classifier, 2,048 features, 224x224 pixels.
 
@@ -80,14 +83,14 @@ def ResNet152(
     """
     request = Request(
         "ResNet152", include_top, weights, input_tensor, input_shape, pooling, classes,
-        classifier_activation, name,
+        classifier_activation, name, include_preprocessing,
     )  # fmt: skip
     return _resnet(request, (3, 8, 36, 3))
 
 
 def _resnet(request: Request, repeats: tuple[int, int, int, int]) -> Model:
     image = request.image()
-    x = layers.ZeroPadding2D(((3, 3), (3, 3)), name="conv1_pad")(image)
+    x = layers.ZeroPadding2D(((3, 3), (3, 3)), name="conv1_pad")(request.prepared(image))
     x = layers.Conv2D(64, 7, strides=2, name="conv1_conv")(x)
     x = _normalize(x, "conv1_bn")
     x = layers.Activation("relu", name="conv1_relu")(x)

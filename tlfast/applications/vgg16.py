@@ -23,6 +23,7 @@ def VGG16(
     classes: int = 1000,
     classifier_activation: str | Callable | None = "softmax",
     name: str = "vgg16",
+    include_preprocessing: bool = False,
 ) -> Model:
     """VGG16: 14.7 million weights without classifier, 512 features, 224x224 pixels.
 
@@ -30,14 +31,15 @@ def VGG16(
     """
     request = Request(
         "VGG16", include_top, weights, input_tensor, input_shape, pooling, classes,
-        classifier_activation, name,
+        classifier_activation, name, include_preprocessing,
     )  # fmt: skip
     return vgg(request, (2, 2, 3, 3, 3))
 
 
 def vgg(request: Request, convolutions: tuple[int, ...]) -> Model:
     """The network of a request, with so many 3x3 convolutions in each of its five blocks."""
-    x = image = request.image()
+    image = request.image()
+    x = request.prepared(image)
     for block, (repeats, filters) in enumerate(
         zip(convolutions, (64, 128, 256, 512, 512), strict=True), start=1
     ):

@@ -21,6 +21,7 @@ def VGG19(
     classes: int = 1000,
     classifier_activation: str | Callable | None = "softmax",
     name: str = "vgg19",
+    include_preprocessing: bool = False,
 ) -> Model:
     """VGG19: 20.0 million weights without classifier, 512 features, 224x224 pixels.
 
@@ -28,6 +29,6 @@ def VGG19(
     """
     request = Request(
         "VGG19", include_top, weights, input_tensor, input_shape, pooling, classes,
-        classifier_activation, name,
+        classifier_activation, name, include_preprocessing,
     )  # fmt: skip
     return vgg(request, (2, 2, 4, 4, 4))

@@ -23,6 +23,7 @@ def Xception(
     classes: int = 1000,
     classifier_activation: str | Callable | None = "softmax",
     name: str = "xception",
+    include_preprocessing: bool = False,
 ) -> Model:
     """Xception: 20.9 million weights without classifier, 2,048 features, 299x299 pixels.
 
@@ -30,14 +31,15 @@ def Xception(
     """
     request = Request(
         "Xception", include_top, weights, input_tensor, input_shape, pooling, classes,
-        classifier_activation, name,
+        classifier_activation, name, include_preprocessing,
     )  # fmt: skip
     return _xception(request)
 
 
 def _xception(request: Request) -> Model:
     image = request.image()
-    x = layers.Conv2D(32, (3, 3), strides=(2, 2), use_bias=False, name="block1_conv1")(image)
+    x = request.prepared(image)
+    x = layers.Conv2D(32, (3, 3), strides=(2, 2), use_bias=False, name="block1_conv1")(x)
     x = _normalize(x, "block1_conv1_bn")
     x = layers.Activation("relu", name="block1_conv1_act")(x)
     x = layers.Conv2D(64, (3, 3), use_bias=False, name="block1_conv2")(x)

@@ -78,6 +78,7 @@ class Operation(metaclass=_Finished):
     """
 
     _module = "keras.src.ops.numpy"
+    _stem: Any = None  # set where a pretrained network begins, see tlfast._backbones
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         accepted = _accepted_arguments(cls)

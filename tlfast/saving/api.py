@@ -5,13 +5,14 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from tlfast._backbones import weights_loaded
 from tlfast._serialization import deserialize, serialize
 from tlfast.saving import archive, interrupts, legacy_h5, weights_h5
 from tlfast.saving.atomic import replacing
 from tlfast.saving.config_json import parse_json, refuse_code
 from tlfast.saving.errors import FormatError
 from tlfast.saving.hdf5_read import SIGNATURE, Dataset, File
-from tlfast.saving.record import KEY, dump_record, restore_record
+from tlfast.saving.record import KEY, dump_record, restore_record, stored_backbones
 from tlfast.saving.source import Source, open_source
 
 _HDF5_ENDINGS = (".h5", ".hdf5")
@@ -212,15 +213,19 @@ def _load_archive(source: Source, custom_objects: dict[str, Any] | None, compile
     model = _build(config, custom_objects, where)
     with File(members[archive.WEIGHTS], f"{where}: {archive.WEIGHTS}") as file:
         weights_h5.read_weights(file.root, model, where)
-        if archive.METADATA in members:
-            metadata = parse_json(members[archive.METADATA], f"{where}: {archive.METADATA}")
-            restore_record(model, metadata.get(KEY), where)
+        restore_record(model, _metadata(members, where).get(KEY), where)
         if compiled and config.get("compile_config"):
             _compile(model, config["compile_config"], where)
             group = file.root.group("optimizer/vars")
             if group is not None:
                 weights_h5.read_optimizer(weights_h5.read_vars(group), model, where)
     return model
+
+
+def _metadata(members: dict[str, bytes], where: str) -> dict[str, Any]:
+    if archive.METADATA not in members:
+        return {}
+    return parse_json(members[archive.METADATA], f"{where}: {archive.METADATA}")
 
 
 def _load_legacy(source: Source, custom_objects: dict[str, Any] | None, compiled: bool) -> Any:
@@ -315,16 +320,19 @@ def load_weights(
         where = source.name
         head = source.read(0, min(8, source.size))
         if head[:4] == b"PK\x03\x04":
-            data = archive.read_archive(source)[archive.WEIGHTS]
-            with File(data, f"{where}: {archive.WEIGHTS}") as file:
+            members = archive.read_archive(source)
+            backbones = stored_backbones(_metadata(members, where).get(KEY), where)
+            with File(members[archive.WEIGHTS], f"{where}: {archive.WEIGHTS}") as file:
                 _load_into(file, model, where, skip_mismatch, by_name)
         elif head == SIGNATURE:
             with File(source) as file:
+                backbones = stored_backbones(file.root.attrs.get(KEY), where)
                 _load_into(file, model, where, skip_mismatch, by_name)
         else:
             raise FormatError(
                 f"{where}: neither an HDF5 nor a `.keras` file (it starts with {head!r})"
             )
+    weights_loaded(model, backbones)
 
 
 def _load_into(file: File, model: Any, where: str, skip: bool, by_name: bool) -> None:

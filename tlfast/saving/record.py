@@ -7,6 +7,7 @@ attribute "tlfast" of the root in HDF5 files.
 import json
 from typing import Any
 
+from tlfast import _backbones
 from tlfast.saving.config_json import parse_json
 from tlfast.saving.errors import FormatError
 
@@ -22,7 +23,8 @@ def get_record(model: Any) -> dict[str, Any]:
 
     Returns:
         A dict of plain values. `fit` sets "class_names" (list of text) where the data have
-        some; saving adds "history" (dict of lists), the logs of the last `fit`.
+        some; saving adds "history" (dict of lists), the logs of the last `fit`, and "backbones"
+        (see `tlfast._backbones`).
     """
     record: dict[str, Any] | None = getattr(model, "_file_record", None)
     if record is None:
@@ -49,11 +51,13 @@ def update_record(model: Any, **values: Any) -> None:
 
 
 def dump_record(model: Any) -> str:
-    """Return the record as JSON, with the logs of the last `fit` under "history"."""
+    """Return the record as JSON, with the logs of the last `fit` and the backbones inside."""
     record = dict(get_record(model))
     logs = getattr(getattr(model, "history", None), "history", None)
     if logs:
         record["history"] = {key: [float(value) for value in row] for key, row in logs.items()}
+    if backbones := _backbones.as_record(model):
+        record["backbones"] = backbones
     return _dump(record)
 
 
@@ -65,15 +69,33 @@ def restore_record(model: Any, found: object, where: str) -> None:
         found: None, JSON text, or a parsed dict.
         where: text that names the file in error messages.
     """
-    if found is None:
-        return
+    record = _parsed(found, where)
+    if record is not None:
+        _backbones.restore(model, stored_backbones(record, where))
+        model._file_record = {key: value for key, value in record.items() if key != "backbones"}
+
+
+def stored_backbones(found: object, where: str) -> dict[str, _backbones.Stem]:
+    """Return what a file's record says of the pretrained networks in it; {} without a record.
+
+    Args:
+        found, where: see `restore_record`.
+    """
+    record = _parsed(found, where) or {}
+    try:
+        return _backbones.from_record(record.get("backbones", {}))
+    except ValueError as exc:
+        raise FormatError(f"{where}: the entry {KEY!r}: {exc}") from exc
+
+
+def _parsed(found: object, where: str) -> dict[str, Any] | None:
     if isinstance(found, str):
         if len(found) > MAX_BYTES:
             raise FormatError(f"{where}: a record of {len(found)} bytes, more than {MAX_BYTES}")
         found = parse_json(found, f"{where}: attribute {KEY!r}")
-    if not isinstance(found, dict):
+    if found is not None and not isinstance(found, dict):
         raise FormatError(f"{where}: the entry {KEY!r} is not an object")
-    model._file_record = found
+    return found
 
 
 def _dump(record: dict[str, Any]) -> str:
