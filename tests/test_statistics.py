@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from calibrate_verdict import LEAST_FOUND, MOST_CLAIMS, calibrate, plant
 
 from tlfast import _statistics
 from tlfast._statistics import Difference, bootstrap, compare_pairs, holm, two_sided_p
@@ -157,3 +158,32 @@ def test_shapes_that_do_not_fit_are_named(reference, arm):
 def test_unknown_score():
     with pytest.raises(ValueError, match="'accuracy' or 'balanced_accuracy'. Received: 'f1'"):
         _statistics.image_weights(np.zeros(3, int), "f1")
+
+
+# ---- the verdict as a whole; the long version is calibrate_verdict.py ----
+
+
+def test_planted_points(rng):
+    truth, said = answers(rng, 3, 200, 0.2)
+    said[:] = said[0]
+    worse = plant(said, truth, rng)
+    assert np.mean(said == truth) - np.mean(worse == truth) == pytest.approx(0.06)
+
+
+def test_identical_arms_and_a_planted_difference(rng):
+    """Real trainings of a softmax layer, 10 comparisons: see calibrate_verdict.py."""
+    labels = np.arange(1600) % 2
+    features = rng.normal(0, 1, (1600, 12)).astype(np.float32)
+    features[:, 0] += 1.5 * labels
+    claims, found = calibrate(
+        features, labels, 10, 5, epochs=3, rng=rng, rates=(0.1,), pool_size=12
+    )
+    assert claims <= MOST_CLAIMS and found >= LEAST_FOUND
+
+
+def test_two_seeds_far_apart_show_nothing(rng):
+    truth = np.arange(60) % 2
+    said = np.stack([truth, np.where(rng.random(60) < 0.3, 1 - truth, truth)])
+    (found,) = compare_pairs([(np.stack([truth, truth]), said)], truth)
+    assert found.verdict == "nothing shown: 2 seeds that differ this much are too few"
+    assert -1 <= found.low < found.high <= 1

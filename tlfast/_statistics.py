@@ -121,6 +121,8 @@ class Difference:
         # Where both say the same about every image the bootstrap sees no spread at all; an event
         # not seen among n has a probability up to 3 / n ("rule of three").
         least = 3 / self.images
+        if self.reach >= 1:
+            return f"nothing shown: {self.seeds} seeds that differ this much are too few"
         return (
             f"no difference larger than {_points(max(-self.low, self.high, least))} shown; this "
             f"test set can show differences of about {_points(max(self.reach, least))}"
@@ -163,9 +165,11 @@ def compare_pairs(
     found = []
     for i, difference in enumerate(differences):
         low, high = np.quantile(drawn[i], [levels[i] / 2, 1 - levels[i] / 2]).tolist()
+        reach = _REACH * (high - low) / 2
+        low, high = max(low, -1.0), min(high, 1.0)  # Student's tails go on, scores do not
         found.append(Difference(
             value=float(difference.sum(axis=1).mean()), low=low, high=high, p=p_values[i],
-            p_holm=adjusted[i], reach=_REACH * (high - low) / 2, seeds=len(difference),
+            p_holm=adjusted[i], reach=reach, seeds=len(difference),
             images=len(truth),
         ))  # fmt: skip
     return found
