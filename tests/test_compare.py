@@ -163,6 +163,7 @@ def test_optimizer_objects():
         ({"budget": "2 hours"}, "`budget` is a time such as"),
         ({"budget": -3}, "`budget` is a time such as"),
         ({"image_size": 16}, "needs at least 32x32"),
+        ({"script_pixels": "/25"}, "script_pixels must be one of .* Did you mean '/255'"),
         ({"score": "acuracy"}, "Did you mean 'accuracy'"),
         ({"reference": "EfficientNetLite0, frozen, SGD"}, "is no arm. Did you mean .*The arms are"),
         ({"validation": 1.0}, "`validation` is a share between 0 and 1"),
@@ -407,6 +408,29 @@ def test_train_bn_updates_the_statistics(image_tree, tmp_path):
     fresh = keras.applications.EfficientNetLite0(include_top=False)
     mean = model.get_layer(fresh.name).get_layer("stem_bn").moving_mean.numpy()
     assert (mean != fresh.get_layer("stem_bn").moving_mean.numpy()).any()
+
+
+@pytest.mark.slow
+def test_arms_as_in_the_script(image_tree, tmp_path):
+    """Raw pixels are wrong for Lite0 and right for B0: only Lite0 gets further arms."""
+    given = {**SMALL, "backbones": [BACKBONE], "freeze": "all", "epochs": 1, "seeds": 1}
+    result = tlfast.compare(
+        image_tree(per_class=8, size=(60, 60)), learning_rate=1e-2, script_pixels="raw",
+        run_folder=tmp_path / "run", **given,
+    )  # fmt: skip
+    names = [arm.name for arm in result.arms]
+    assert names == [f"{BACKBONE}, frozen, Adam", f"{BACKBONE}, frozen, Adam, pixels raw as in "
+                     "your script"]  # fmt: skip
+    assert "further arms of EfficientNetLite0, whose weights expect another range" in str(result)
+    cells = tmp_path / "run" / "cells"
+    one, two = (np.load(cells / key / "seed0-rate0.01.test.npy") for key in (
+        f"{BACKBONE}-all-Adam", f"{BACKBONE}-all-Adam-script-none"))  # fmt: skip
+    assert (one != two).any()
+    right = tlfast.compare(
+        image_tree(per_class=8, size=(60, 60), folder="again"), learning_rate=1e-2,
+        script_pixels="-1..1", run_folder=tmp_path / "right", **given,
+    )  # fmt: skip
+    assert len(right.arms) == 1 and "nothing wrong seen for EfficientNetLite0" in str(right)
 
 
 # ---- the table alone ----

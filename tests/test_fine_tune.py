@@ -273,3 +273,17 @@ def test_folder_without_a_fixed_size(image_tree):
     model = keras.Model(image, layers.Dense(2, activation="softmax")(x))
     with pytest.raises(ValueError, match="has no fixed image size"):
         model.fine_tune(image_tree(), epochs=1)
+
+
+def test_pixels_in_a_wrong_range_are_an_error(image_tree):
+    """`fit` only warns, with Keras' numbers."""
+    base = keras.applications.EfficientNetLite0(
+        include_top=False, input_shape=(32, 32, 3), pooling="avg"
+    )
+    image = keras.Input((32, 32, 3))
+    outputs = layers.Dense(2, activation="softmax")(base(image, training=False))
+    model = keras.Model(image, outputs)
+    before = model.get_weights()
+    with pytest.raises(ValueError, match="(?s)fine_tune wants matching pixels: .*preprocess_input"):
+        model.fine_tune(image_tree(per_class=10), epochs=1, verbose=0)
+    assert all((a == b).all() for a, b in zip(before, model.get_weights(), strict=True))

@@ -7,6 +7,7 @@ the rate after unfreezing, a hundredth of that at the first layer.
 
 import math
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from tlfast import optimizers
 from tlfast._errors import did_you_mean
 from tlfast._progress import print_text
+from tlfast._warnings import InputRangeWarning
 from tlfast.callbacks._base import History
 
 _UNFROZEN_SHARE = 0.5
@@ -79,7 +81,8 @@ class FineTuning:
 
         Raises:
             ValueError: an argument that is not allowed; a model that is not compiled with data
-                that are no folder.
+                that are no folder; pixels in a range that the pretrained network was not made for
+                (`fit` only warns).
         """
         _check_arguments(epochs, freeze_epochs, base_lr, depth_factor)
         division = _divide(self, head)
@@ -96,7 +99,7 @@ class FineTuning:
             _set_flags(self, division.head, train_bn)
             _compile_again(self, base_lr, [])
             _say(verbose, _describe_first(self, division, freeze_epochs, base_lr))
-            first = self.fit(epochs=freeze_epochs, **settings)
+            first = _fit(self, epochs=freeze_epochs, **settings)
         _set_flags(self, division.body + division.head, train_bn)
         factors = depth_factors(division.body, depth_factor)
         steps = _steps(self, settings)
@@ -104,8 +107,8 @@ class FineTuning:
         schedule = rate if steps is None else optimizers.schedules.CosineDecay(rate, steps * epochs)
         _compile_again(self, schedule, factors)
         _say(verbose, _describe_second(division, epochs, rate, depth_factor, steps, train_bn))
-        history = self.fit(
-            epochs=freeze_epochs + epochs, initial_epoch=freeze_epochs, callbacks=callbacks,
+        history = _fit(
+            self, epochs=freeze_epochs + epochs, initial_epoch=freeze_epochs, callbacks=callbacks,
             **settings,
         )  # fmt: skip
         return history if first is None else _joined(first, history)
@@ -205,6 +208,16 @@ def _compile_for_folder(model: Any) -> None:
             "compile() with its loss first."
         )
     model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+
+
+def _fit(model: Any, **arguments: Any) -> History:
+    """`fit`, with an error where pixels arrive in a range the weights were not made for."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", InputRangeWarning)
+        try:
+            return model.fit(**arguments)
+        except InputRangeWarning as warning:
+            raise ValueError(f"fine_tune wants matching pixels: {warning}") from warning
 
 
 # ---- data ----

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,8 @@ from tlfast._errors import did_you_mean
 from tlfast.applications import _registry
 
 Freeze = str | int
+# How scripts feed pixels 0 to 255, and the name of that scale in tlfast.applications._scales.
+PIXELS = {"raw": "none", "/255": "unit", "-1..1": "tf"}
 _TOP = re.compile(r"top(\d+(?:\.\d+)?)%")
 
 
@@ -24,6 +26,7 @@ class Arm:
         optimizer: class name and configuration of the optimizer.
         label: name of the optimizer in the table.
         own_rate: the learning rate of an optimizer object that was given one, else None.
+        pixels: None for the backbone's own preprocessing, or a key of PIXELS.
     """
 
     backbone: str
@@ -31,16 +34,21 @@ class Arm:
     optimizer: dict[str, Any]
     label: str
     own_rate: float | None = None
+    pixels: str | None = None
 
     @property
     def name(self) -> str:
         """What the table calls it."""
-        return f"{self.backbone}, {describe_freeze(self.freeze)}, {self.label}"
+        ending = f", pixels {self.pixels} as in your script" if self.pixels else ""
+        return f"{self.backbone}, {describe_freeze(self.freeze)}, {self.label}{ending}"
 
     @property
     def key(self) -> str:
         """The name in file names."""
-        return re.sub(r"[^A-Za-z0-9.%_-]+", "-", f"{self.backbone}-{self.freeze}-{self.label}")
+        words = f"{self.backbone}-{self.freeze}-{self.label}"
+        if self.pixels:
+            words += f"-script-{PIXELS[self.pixels]}"
+        return re.sub(r"[^A-Za-z0-9.%_-]+", "-", words)
 
     def make_optimizer(self, learning_rate: float) -> optimizers.Optimizer:
         """A new optimizer of this arm."""
@@ -61,13 +69,19 @@ def describe_freeze(freeze: Freeze) -> str:
     return f"trained from {freeze}"
 
 
-def make_arms(backbones: Sequence[str], freeze: Sequence[Freeze], optimizer: Any) -> list[Arm]:
+def make_arms(
+    backbones: Sequence[str],
+    freeze: Sequence[Freeze],
+    optimizer: Any,
+    script_pixels: Mapping[str, str] | None = None,
+) -> list[Arm]:
     """All combinations, cheap ones first: the frozen arms, then those that train more.
 
     Args:
         backbones: names of applications.
         freeze: freeze levels.
         optimizer: a name or an optimizer, or a list of them.
+        script_pixels: for each backbone that gets further arms, how pixels are fed to them.
 
     Raises:
         ValueError: an unknown name, or the same arm twice.
@@ -82,9 +96,10 @@ def make_arms(backbones: Sequence[str], freeze: Sequence[Freeze], optimizer: Any
         if not values:
             raise ValueError(f"`{what}` is empty: there is nothing to compare.")
     arms = [
-        Arm(backbone, level, config, label, own_rate)
+        Arm(backbone, level, config, label, own_rate, pixels)
         for level in sorted(freeze, key=_cost)
         for backbone in backbones
+        for pixels in dict.fromkeys((None, (script_pixels or {}).get(backbone)))
         for label, config, own_rate in made
     ]
     names = [arm.key for arm in arms]

@@ -39,6 +39,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="default: 32")
     parser.add_argument("--train-bn", action="store_true",
                         help="let trained batch norm use the batch's statistics")  # fmt: skip
+    parser.add_argument("--script-pixels", metavar="RANGE",
+                        help="how your script feeds pixels, raw, /255 or -1..1: further arms where "
+                        "that is not what the weights expect")  # fmt: skip
     parser.add_argument("--score", default="accuracy",
                         help="accuracy or balanced_accuracy: what the verdicts are about "
                         "(default: accuracy)")  # fmt: skip
@@ -70,6 +73,7 @@ def run(options: argparse.Namespace) -> int:
             image_size=size,
             batch_size=options.batch_size,
             train_bn=options.train_bn,
+            script_pixels=options.script_pixels,
             score=options.score,
             run_folder=options.run_folder,
         )

@@ -16,13 +16,13 @@ from tlfast._errors import did_you_mean
 from tlfast.applications import _registry
 from tlfast.applications._backbone import check_weights
 from tlfast.comparison import _parts
-from tlfast.comparison._arms import Arm, Freeze, make_arms
+from tlfast.comparison._arms import PIXELS, Arm, Freeze, make_arms
 from tlfast.comparison._cells import RunFolder, read_json, write_json
 from tlfast.comparison._images import Images
-from tlfast.comparison._network import Network
+from tlfast.comparison._network import Network, range_is_wrong
 from tlfast.comparison._result import Comparison, add_differences, arm_result, duration
 from tlfast.comparison._runner import Runner
-from tlfast.data.directory import check_size
+from tlfast.data.directory import check_choice, check_size
 
 # Two decades: for a head on frozen features and for a network trained through.
 LEARNING_RATES = (1e-4, 1e-3, 1e-2)
@@ -44,6 +44,7 @@ def compare(
     batch_size: int = 32,
     weights: str | os.PathLike | None = "imagenet",
     train_bn: bool = False,
+    script_pixels: str | None = None,
     validation: float = 0.2,
     test: float = 0.25,
     split_seed: int = 0,
@@ -96,6 +97,9 @@ def compare(
         weights: as the application takes it: "imagenet", a file, or None for random ones.
         train_bn: True lets batch norm of trained layers use and update the batch's statistics, and
             the backbone's dropout act.
+        script_pixels: how your script feeds pixels: "raw" (0 to 255), "/255" or "-1..1". A backbone
+            whose weights expect another range, as `tlfast.InputRangeWarning` would say, gets a
+            second set of arms fed that way. None: none.
         validation: share of each class's training images that become the validation part.
         test: share of each class that becomes the test part, without DIR/test.
         split_seed: of the draw of the parts.
@@ -117,6 +121,7 @@ def compare(
     began = time.monotonic()
     deadline = began + seconds_of(budget)
     arms = make_arms(backbones, freeze, optimizer)
+    check_choice("script_pixels", script_pixels, (None, *PIXELS))
     rates = _rates(learning_rate)
     seeds = _seeds(seeds)
     size = check_size("image_size", image_size)
@@ -131,17 +136,24 @@ def compare(
         "train_bn": train_bn,
     }
     folder = RunFolder(_run_folder(run_folder, settings))
+    images = Images(parts, size, batch_size)
+    if script_pixels is not None:
+        some = next(iter(images.fixed("validation")))[0]
+        names = dict.fromkeys(arm.backbone for arm in arms)
+        wrong = {n: script_pixels for n in names if range_is_wrong(n, script_pixels, weights, some)}
+        arms = make_arms(backbones, freeze, optimizer, wrong)
     head = [
         *parts.describe(),
         *_protocol(arms, rates, seeds, size, batch_size, epochs, weights, train_bn),
+        *_script_lines(arms, script_pixels),
     ]
     say = print if verbose else _say_nothing
     for line in [*head, f"run folder: {folder.path}"]:
         say(line)
-    images = Images(parts, size, batch_size)
 
     def network(arm: Arm) -> Network:
-        return Network(arm.backbone, arm.freeze, weights, size, len(parts.class_names), train_bn)
+        n_classes = len(parts.class_names)
+        return Network(arm.backbone, arm.freeze, weights, size, n_classes, train_bn, arm.pixels)
 
     runs = Runner(folder, images, network, epochs, seeds, deadline, say).run(arms, rates)
     truth = images.labels("test")
@@ -295,7 +307,7 @@ def _protocol(
         "epochs"
     )  # fmt: skip
     return [
-        f"network: backbone ({named}) with its own preprocessing in every arm, average pooling, "
+        f"network: backbone ({named}) with its own preprocessing, average pooling, "
         "one softmax layer",
         f"training: {size[0]}x{size[1]} pixels, batches of {batch_size}, {epochs} epochs; the "
         "first epoch with the highest validation accuracy counts",
@@ -309,6 +321,25 @@ def _protocol(
         "time: all trainings of the arm, choice of the rate included; features computed for an "
         "earlier arm are not counted again. memory: peak of the process",
     ]  # fmt: skip
+
+
+def _script_lines(arms: Sequence[Arm], script_pixels: str | None) -> list[str]:
+    """Which backbones get the pixels of the user's script too."""
+    if script_pixels is None:
+        return []
+    wrong = dict.fromkeys(arm.backbone for arm in arms if arm.pixels)
+    fits = [n for n in dict.fromkeys(arm.backbone for arm in arms) if n not in wrong]
+    lines = []
+    if wrong:
+        lines.append(
+            f"pixels {script_pixels} as in your script: further arms of {', '.join(wrong)}, whose "
+            "weights expect another range"
+        )
+    if fits:
+        lines.append(
+            f"pixels {script_pixels} as in your script: nothing wrong seen for {', '.join(fits)}"
+        )
+    return lines
 
 
 def _statistics_line(score: str) -> str:

@@ -1,13 +1,16 @@
 """The network of an arm: backbone with its own preprocessing, and a head that can start again."""
 
 import importlib
+import warnings
 from typing import Any
 
 import numpy as np
 
 from tlfast import applications, layers, models
+from tlfast._warnings import InputRangeWarning
 from tlfast.applications import _registry
-from tlfast.comparison._arms import Freeze, set_flags
+from tlfast.applications._scales import SCALES
+from tlfast.comparison._arms import PIXELS, Freeze, set_flags
 from tlfast.utils import set_random_seed
 
 # Random initial weights of a backbone (weights=None) are the same in every arm.
@@ -27,6 +30,7 @@ class Network:
         size: (height, width) in pixels.
         n_classes: number of classes.
         train_bn: whether trained batch-norm layers use and update the batch's statistics.
+        pixels: None for the backbone's own preprocessing, or a key of `_arms.PIXELS`.
     """
 
     def __init__(
@@ -37,12 +41,13 @@ class Network:
         size: tuple[int, int],
         n_classes: int,
         train_bn: bool,
+        pixels: str | None = None,
     ) -> None:
         set_random_seed(BASE_SEED)
         build = getattr(applications, backbone)
         self.base = build(include_top=False, weights=weights, input_shape=(*size, 3), pooling="avg")
         inputs = layers.Input(shape=(*size, 3))
-        x = _preprocess(backbone)(inputs)
+        x = _own_preprocessing(backbone)(inputs) if pixels is None else _scaled(inputs, pixels)
         # training=False keeps batch-norm statistics and dropout of the backbone as in prediction,
         # also in layers whose weights are trained.
         x = self.base(x) if train_bn and freeze != "all" else self.base(x, training=False)
@@ -86,7 +91,26 @@ class Network:
         return sum(int(np.prod(v.shape)) for v in self.model.trainable_weights)
 
 
-def _preprocess(backbone: str) -> Any:
+def range_is_wrong(backbone: str, pixels: str, weights: Any, images: np.ndarray) -> bool:
+    """Whether the guard of the input range fires for a backbone.
+
+    Args:
+        backbone, weights, pixels: see `Network`.
+        images: some pictures (n, height, width, 3), pixels 0 to 255.
+    """
+    network = Network(backbone, "all", weights, images.shape[1:3], 2, False, pixels)
+    with warnings.catch_warnings(record=True) as given:
+        warnings.simplefilter("always")
+        network.model.predict(images, verbose=0)
+    return any(issubclass(warning.category, InputRangeWarning) for warning in given)
+
+
+def _scaled(inputs: Any, pixels: str) -> Any:
+    scale = SCALES[PIXELS[pixels]]
+    return layers.Rescaling(scale.factor, offset=scale.offset)(inputs)
+
+
+def _own_preprocessing(backbone: str) -> Any:
     """The backbone's own preprocessing of pixels 0 to 255."""
     module = _registry.lookup(backbone).module
     return importlib.import_module(f"tlfast.applications.{module}").preprocess_input

@@ -2,6 +2,7 @@
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tlfast._warnings import InputRangeWarning
 from tlfast.comparison._arms import Arm
 from tlfast.comparison._cells import Cell, OutOfTime, RunFolder, read_json, train, write_json
 from tlfast.comparison._images import Images
@@ -72,7 +74,13 @@ class Runner:
             arms: arms of one backbone and freeze level should follow one another.
             rates: the grid of learning rates for arms without a rate of their own.
         """
-        return [self._run_arm(arm, list(rates)) for arm in arms]
+        runs = []
+        for arm in arms:
+            with warnings.catch_warnings():
+                if arm.pixels is not None:  # the arm is there to show what this range costs
+                    warnings.simplefilter("ignore", InputRangeWarning)
+                runs.append(self._run_arm(arm, list(rates)))
+        return runs
 
     def _run_arm(self, arm: Arm, grid: list[float]) -> ArmRun:
         run = ArmRun(arm, grid if arm.own_rate is None else [arm.own_rate])
@@ -142,10 +150,10 @@ class Runner:
         return probabilities
 
     def _network_for(self, arm: Arm) -> Network:
-        if self._network_of != (arm.backbone, arm.freeze):
+        if self._network_of != (arm.backbone, arm.freeze, arm.pixels):
             self._network = None  # frees its memory before the next is made
             self._network = self._make_network(arm)
-            self._network_of = (arm.backbone, arm.freeze)
+            self._network_of = (arm.backbone, arm.freeze, arm.pixels)
         return self._network
 
     def _check_time(self, run: ArmRun, cells: int) -> None:
