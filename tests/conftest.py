@@ -72,6 +72,14 @@ def no_seed_left_behind():
         module._GlobalSeed.seed = module._GlobalSeed.stream = None
 
 
+@pytest.fixture(autouse=True)
+def no_spelling_said_before():
+    """Warnings that a process gives once are given once per test."""
+    for name, once in (("tlfast._keras2", "_said"), ("tlfast._targets", "_told")):
+        if module := sys.modules.get(name):
+            getattr(module, once).clear()
+
+
 @pytest.fixture
 def rng(request):
     """A generator whose seed depends on the test's name; TLFAST_TEST_SEED sets another one."""

@@ -6,8 +6,7 @@ from reference_compare import differences, stored
 from training_cases import StubModel, callback_runs, captured, csv_text, drive
 
 import tlfast
-from tlfast import callbacks
-from tlfast.callbacks._monitor import resolve_monitor
+from tlfast import _keras2, callbacks
 
 EPOCHS = [{"loss": 0.5}, {"loss": 0.25}]
 
@@ -111,7 +110,7 @@ def test_classes_instead_of_objects():
     ],
 )
 def test_monitor_synonyms(monitor, names, found):
-    assert resolve_monitor(monitor, names) == found
+    assert _keras2.logged_name(monitor, names) == found
 
 
 def test_monitor_that_is_never_logged():

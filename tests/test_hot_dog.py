@@ -9,9 +9,9 @@ import contextlib
 import io
 import warnings
 
-import h5py
 import numpy as np
 import pytest
+from official_weights import official_file
 from PIL import Image
 from reference import formula
 
@@ -47,20 +47,6 @@ history = model.fit(train_data_generator, validation_data=test_data_generator, e
 results = model.evaluate(test_data_generator)
 predictions = model.predict(test_data_generator)
 """
-
-
-def official_file(path, model) -> None:
-    """A weights file as keras.applications offers it: Keras 2's legacy layout, names `name:0`."""
-    with h5py.File(path, "w") as f:
-        f.attrs["layer_names"] = np.array([layer.name.encode() for layer in model.layers])
-        f.attrs["backend"] = np.bytes_("tensorflow")
-        f.attrs["keras_version"] = np.bytes_("2.2.4")
-        for layer in model.layers:
-            group = f.create_group(layer.name)
-            names = [f"{layer.name}/{w.name}:0" for w in layer.weights]
-            group.attrs["weight_names"] = np.array([name.encode() for name in names])
-            for name, weight in zip(names, layer.weights, strict=True):
-                group[name] = weight.numpy()
 
 
 @pytest.fixture(scope="module")

@@ -203,7 +203,7 @@ def test_wrong_graphs():
     with pytest.raises(ValueError, match="cannot be empty"):
         Model([], y)
     with pytest.raises(ValueError, match="Did you mean 'outputs'"):
-        Model(inputs=a, outputs=y, output=y)
+        Model(inputs=a, outputs=y, outpts=y)
 
 
 def test_wrong_input_of_a_model():

@@ -93,13 +93,6 @@ def test_arrays_of_the_wrong_shape():
         model([np.ones((1, 32, 24, 3)), np.ones((1, 32, 24, 3))])
 
 
-def test_the_old_path_of_the_preprocessing_layers():
-    from tlfast.layers.experimental import preprocessing
-
-    assert preprocessing.Rescaling is layers.Rescaling
-    assert layers.experimental.preprocessing is preprocessing
-
-
 def test_pickle_and_deepcopy():
     import copy
     import pickle

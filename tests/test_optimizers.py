@@ -122,7 +122,6 @@ def test_lr_works_with_one_warning(kind):
     assert optimizer.learning_rate == 0.5
     with pytest.warns(DeprecationWarning):
         assert optimizer.lr == 0.5
-    with pytest.warns(DeprecationWarning):
         optimizer.lr = 0.25
     assert optimizer.learning_rate == 0.25
 
@@ -248,16 +247,6 @@ def test_files_of_other_keras_versions():
         "is_legacy_optimizer": False,
     }
     assert optimizers.Adam.from_config(config).current_learning_rate() == pytest.approx(1e-3)
-
-
-def test_modules_of_keras_2():
-    with pytest.warns(DeprecationWarning, match="use the classes") as seen:
-        from tlfast.optimizers import gradient_descent_v2
-    assert len(seen) == 1
-    assert gradient_descent_v2.SGD is optimizers.SGD
-    with pytest.warns(DeprecationWarning) as seen:
-        assert tlfast.keras.optimizers.legacy.Adam is optimizers.Adam
-    assert len(seen) == 1
 
 
 def test_names_that_are_not_there():

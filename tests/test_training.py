@@ -231,7 +231,9 @@ def test_checkpoints_and_load(tmp_path):
     model = compiled()
     best = callbacks.ModelCheckpoint(tmp_path / "best.keras", "val_acc", save_best_only=True)
     each = callbacks.ModelCheckpoint(tmp_path / "e{epoch}.weights.h5", save_weights_only=True)
-    model.fit(x, y, epochs=2, validation_split=0.25, verbose=0, callbacks=[best, each])
+    with pytest.warns(DeprecationWarning, match="use `val_accuracy`") as seen:
+        model.fit(x, y, epochs=2, validation_split=0.25, verbose=0, callbacks=[best, each])
+    assert len(seen) == 1 and seen[0].filename == __file__
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "best.keras",
         "e1.weights.h5",
@@ -470,7 +472,7 @@ def test_labels_that_do_not_fit(loss, units, labels, message):
         ({"metric": ["accuracy"]}, TypeError, "Did you mean 'metrics'"),
         ({"run_eagerly": True}, NotImplementedError, "run_eagerly"),
         ({"steps_per_execution": 8}, NotImplementedError, "steps_per_execution"),
-        ({"loss_weights": ["a"]}, ValueError, "loss_weights"),
+        ({"loss_weights": "a"}, ValueError, "loss_weights"),
         ({"loss": ["mse", "mse"]}, ValueError, "2 entries, but the model has 1 output"),
         ({"loss": {"hed": "mse"}}, ValueError, "Did you mean 'head'"),
     ],

@@ -90,6 +90,8 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"{__name__}.{name}")
     if name in _NAMES:
         return getattr(importlib.import_module(f"{__name__}.{_NAMES[name]}"), name)
+    if name in _OLD_MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
     # Private names are modules that the import system looks for here before it loads them.
     if name.startswith("_"):
         raise AttributeError(f"module 'tlfast' has no attribute {name!r}")
@@ -102,5 +104,6 @@ def __dir__() -> list[str]:
 
 
 from tlfast._alias import install as _install_alias  # noqa: E402
+from tlfast._keras2 import MODULES as _OLD_MODULES  # noqa: E402
 
 _install_alias(sys.modules[__name__])

@@ -6,6 +6,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from tlfast._keras2 import ARGUMENTS, renamed
+
 F = TypeVar("F", bound=Callable)
 
 
@@ -14,15 +16,17 @@ def checked_arguments(function: F) -> F:
     parameters = inspect.signature(function).parameters
     known = [name for name in parameters if name != "self"]
     free = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    owner = function.__qualname__.removesuffix(".__init__")
 
     @functools.wraps(function)
     def checked(*args, **kwargs):  # noqa: ANN002, ANN003, ANN202 - the wrapped signature counts
+        if owner in ARGUMENTS:
+            kwargs = renamed(owner, kwargs)
         for name in kwargs if not free else ():
             if name not in parameters:
                 close = difflib.get_close_matches(name, known, 1)
                 takes = f" It takes: {', '.join(known)}."
                 hint = f" Did you mean {close[0]!r}?" if close else takes
-                owner = function.__qualname__.removesuffix(".__init__")
                 raise TypeError(f"{owner}() has no argument {name!r}.{hint}")
         return function(*args, **kwargs)
 

@@ -45,6 +45,21 @@ def stems(model: Any) -> dict[str, Stem]:
     return {path: op._stem for path, op in _operations(model, "") if op._stem is not None}
 
 
+def names(model: Any) -> list[str]:
+    """The applications in a model, each once; the model's own name may say anything."""
+    return list(dict.fromkeys(stem.application for stem in stems(model).values()))
+
+
+def hidden_names(model: Any) -> list[str]:
+    """The applications in a model that no name in the table of its summary shows."""
+    shown = [_plain(name) for name in (model.name, *(layer.name for layer in model.layers))]
+    return [name for name in names(model) if not any(s.startswith(_plain(name)) for s in shown)]
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", "").lower()
+
+
 def _operations(model: Any, prefix: str) -> Iterator[tuple[str, Any]]:
     graph = getattr(model, "_graph", None)
     for operation in graph.operations if graph is not None else ():

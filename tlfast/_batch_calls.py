@@ -1,10 +1,9 @@
 """The calls of a model that take one batch, and the Keras 2 names of the others."""
 
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from tlfast import _targets
+from tlfast import _keras2, _targets
 from tlfast._rows import row_count
 from tlfast._steps import Steps
 from tlfast.callbacks._base import History, plain_logs
@@ -106,25 +105,40 @@ class BatchCalls:
 
     def fit_generator(self, generator: Any, *args: Any, **kwargs: Any) -> History:
         """The Keras 2 name of `fit` for generators (arguments of its thread pool are dropped)."""
-        return self._old_name("fit_generator", self.fit, generator, args, kwargs)
+        return self._old_method("fit_generator", generator, args, kwargs)
 
     def evaluate_generator(self, generator: Any, *args: Any, **kwargs: Any) -> Any:
         """The Keras 2 name of `evaluate` for generators."""
-        return self._old_name("evaluate_generator", self.evaluate, generator, args, kwargs)
+        return self._old_method("evaluate_generator", generator, args, kwargs)
 
     def predict_generator(self, generator: Any, *args: Any, **kwargs: Any) -> Any:
         """The Keras 2 name of `predict` for generators."""
-        return self._old_name("predict_generator", self.predict, generator, args, kwargs)
+        return self._old_method("predict_generator", generator, args, kwargs)
 
-    def _old_name(self, name: str, new: Callable, data: Any, args: tuple, kwargs: dict) -> Any:
-        warnings.warn(
-            f"`model.{name}` is deprecated, use `model.{new.__name__}`.",
-            DeprecationWarning,
-            stacklevel=3,
-        )
-        # The second argument of the old functions is the number of steps.
-        steps = "steps_per_epoch" if name == "fit_generator" else "steps"
+    def predict_proba(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """The Keras 2 name of `predict` where the outputs are probabilities."""
+        return self._old_method("predict_proba", x, args, kwargs)
+
+    def predict_classes(self, x: Any, batch_size: int | None = None, verbose: int = 0) -> Any:
+        """The classes as Keras 2 gave them, up to TensorFlow 2.5.
+
+        Args:
+            x, batch_size, verbose: see `predict`.
+
+        Returns:
+            The index of the largest output, int64 (samples,); for one output unit 0 or 1, int32
+            (samples, 1), by whether it is above 0.5.
+        """
+        _keras2.say("model.predict_classes", "model.predict(x).argmax(axis=-1)")
+        outputs = self.predict(x, batch_size=batch_size, verbose=verbose)
+        if outputs.shape[-1] == 1:
+            return (outputs > 0.5).astype("int32")
+        return outputs.argmax(axis=-1)
+
+    def _old_method(self, name: str, data: Any, args: tuple, kwargs: dict) -> Any:
+        new, places = _keras2.METHODS[name]
+        _keras2.say(f"model.{name}", f"model.{new}", 3)
+        if len(args) > len(places):
+            raise TypeError(f"{name}() takes {len(places)} unnamed arguments after the data.")
         kwargs = {key: value for key, value in kwargs.items() if key not in NOT_HERE}
-        if len(args) > 1:
-            raise TypeError(f"{name}() takes at most two arguments without a name.")
-        return new(data, **dict(zip((steps,), args, strict=False)), **kwargs)
+        return getattr(self, new)(data, **dict(zip(places, args, strict=False)), **kwargs)

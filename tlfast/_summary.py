@@ -10,6 +10,8 @@ import shutil
 import sys
 from typing import Any
 
+from tlfast._backbones import hidden_names
+
 _ASCII = str.maketrans(
     {**dict.fromkeys("┏┓┳┡┩╇├┤┼└┘┴", "+"), **dict.fromkeys("━─", "-"), **dict.fromkeys("┃│", "|"),
      "…": "~"}
@@ -210,6 +212,9 @@ def _footer(model: Any) -> list[str]:
         count = sum(math.prod(v.shape) for v in variables)
         size = sum(_nbytes(v) for v in variables)
         lines.append(f" {title} params: {count:,} ({readable_memory_size(size)})")
+    hidden = hidden_names(model)
+    if hidden:
+        lines.append(f" Backbone: {', '.join(hidden)}")
     return lines
 
 

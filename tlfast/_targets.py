@@ -13,6 +13,7 @@ from tlfast._warnings import LossWarning
 _ONE_HOT_LOSSES = ("categorical_crossentropy", "categorical_focal_crossentropy")
 _YES_NO_LOSSES = ("binary_crossentropy", "binary_focal_crossentropy")
 _CLASS_LOSSES = (*_ONE_HOT_LOSSES, *_YES_NO_LOSSES, "sparse_categorical_crossentropy")
+_told: set[str] = set()  # warnings about losses that this process has given
 
 
 def check_class_weight(class_weight: object, outputs: int) -> None:
@@ -140,33 +141,38 @@ def _check_sparse(loss: Loss, y: np.ndarray, shape: tuple, received: str) -> Non
     _loss_functions.check_class_indices(labels, shape[-1])
 
 
-def warn_about_loss(loss: Loss, units: int, activation: str | None) -> None:
-    """Warn once per `compile` where a loss is legal but seldom meant.
+def warn_about_loss(loss: Loss, units: int, activation: str | None, again: bool = True) -> None:
+    """Warn where a loss is legal but seldom meant.
 
     Args:
         loss: the loss of an output.
         units: number of units of the output.
         activation: name of the output's activation, None if not known.
+        again: whether to say what this process has been told before.
     """
+    text = _doubt(loss, units, activation)
+    if text is not None and (again or text not in _told):
+        warnings.warn(text, LossWarning, stacklevel=4)
+        _told.add(text)
+
+
+def _doubt(loss: Loss, units: int, activation: str | None) -> str | None:
     kind = getattr(loss, "_kind", None)
     if kind == "binary_crossentropy" and activation == "softmax" and units > 1:
-        warnings.warn(
+        return (
             f'loss="binary_crossentropy" on a softmax over {units} units: as in Keras, each unit '
             "is treated as its own yes/no question on the softmax's inputs, which is not the "
             'likelihood of the classes. Use loss="categorical_crossentropy" for a softmax '
             '(or Dense(1, activation="sigmoid") with binary_crossentropy). The numbers are '
-            "Keras' numbers.",
-            LossWarning,
-            stacklevel=4,
+            "Keras' numbers."
         )
-    elif kind in _ONE_HOT_LOSSES and units == 1:
-        warnings.warn(
+    if kind in _ONE_HOT_LOSSES and units == 1:
+        return (
             f"loss={loss.name!r} on one output unit is always zero: expected y_pred.shape to be "
             "(batch_size, num_classes) with num_classes > 1. Use 'binary_crossentropy' with "
-            'Dense(1, activation="sigmoid") if you only have 2 classes.',
-            LossWarning,
-            stacklevel=4,
+            'Dense(1, activation="sigmoid") if you only have 2 classes.'
         )
+    return None
 
 
 def output_activation(model: Any, index: int) -> str | None:

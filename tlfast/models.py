@@ -63,6 +63,7 @@ class Model(Trainer, Layer):
     """
 
     _module = "keras"
+    _old_arguments = "Model"
     _takes_custom_objects = True
     _has_mask = True
     _graph: Graph | None = None
@@ -395,6 +396,30 @@ class Sequential(Model):
         layers: list of layers; the first may be an `Input`.
         trainable: whether training may change the weights.
         name: name, or None for the next automatic one.
+
+    Example:
+        >>> import numpy as np
+        >>> from tlfast import keras
+        >>> keras.utils.set_random_seed(1)
+        >>> model = keras.Sequential([
+        ...     keras.Input((32, 32, 3)),
+        ...     keras.layers.Rescaling(1 / 255),
+        ...     keras.layers.Conv2D(8, 3, padding="same", use_bias=False),
+        ...     keras.layers.BatchNormalization(momentum=0.9),
+        ...     keras.layers.ReLU(),
+        ...     keras.layers.MaxPooling2D(),
+        ...     keras.layers.Conv2D(16, 3, activation="relu"),
+        ...     keras.layers.MaxPooling2D(),
+        ...     keras.layers.Flatten(),
+        ...     keras.layers.Dropout(0.3),
+        ...     keras.layers.Dense(2, activation="softmax"),
+        ... ])
+        >>> model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        >>> dark, bright = np.random.random((2, 32, 32, 32, 3)) * 150 + [[[[[0]]]], [[[[100]]]]]
+        >>> x, y = np.concatenate([dark, bright]), np.repeat([0, 1], 32)
+        >>> history = model.fit(x, y, batch_size=8, epochs=10, verbose=0)
+        >>> model.predict(x, verbose=0).argmax(axis=1).tolist() == y.tolist()
+        True
     """
 
     def __init__(

@@ -5,7 +5,15 @@ from typing import Any
 
 import numpy as np
 
-from tlfast import _registry, _stored_compile, _targets, optimizers
+from tlfast import (
+    _backbones,
+    _class_names,
+    _keras2,
+    _registry,
+    _stored_compile,
+    _targets,
+    optimizers,
+)
 from tlfast._batch_calls import NOT_HERE, BatchCalls
 from tlfast._compiled import CompiledLosses, CompiledMetrics
 from tlfast._fine_tune import FineTuning
@@ -37,6 +45,7 @@ class Trainer(FineTuning, BatchCalls):
     _compile_config: dict | None = None
     _engine_ready = False
     _loss_warned = False
+    _loading = False  # a file says what its training said: no need to repeat the warnings
 
     # ---- compile -------------------------------------------------------------------------------
 
@@ -87,6 +96,9 @@ class Trainer(FineTuning, BatchCalls):
                 f"compile(steps_per_execution={steps_per_execution!r}): every step is one call of "
                 "the core already; leave `steps_per_execution` out."
             )
+        if metrics is None and _keras2.are_names(loss_weights):
+            _keras2.say("compile(optimizer, loss, metrics)", "compile(optimizer, loss, metrics=)")
+            metrics, loss_weights = loss_weights, None
         made_optimizer = optimizers.get(optimizer)
         losses = None if loss is None else CompiledLosses(loss, loss_weights)
         compiled_metrics = CompiledMetrics(metrics, weighted_metrics)
@@ -132,9 +144,27 @@ class Trainer(FineTuning, BatchCalls):
         """
         if not config:
             return
-        self.compile(**_stored_compile.deserialize(config, custom_objects))
+        self._loading = True
+        try:
+            self.compile(**_stored_compile.deserialize(config, custom_objects))
+        finally:
+            self._loading = False
         if self.built and self.optimizer is not None:
             self.optimizer.build(self.trainable_weights)
+
+    @property
+    def class_names(self) -> list[str] | None:
+        """The class of each output, or None: set by `fit` on folders, kept in model files.
+
+        `fit` and `evaluate` refuse data whose classes are in another order. Setting a list (the
+        lines of a class file, for example) checks its order and length too; None forgets it.
+        """
+        names = _class_names.stored(self)
+        return None if names is None else list(names)
+
+    @class_names.setter
+    def class_names(self, names: Sequence[str] | None) -> None:
+        _class_names.store(self, names)
 
     # ---- metrics -------------------------------------------------------------------------------
 
@@ -251,16 +281,19 @@ class Trainer(FineTuning, BatchCalls):
             size = validation_batch_size or batch_size
             validation = self._source(unpacked(validation_data), size, "evaluate", validation_steps)
         self._prepare(source)
+        _class_names.check(_class_names.stored(self), source, "training data", new=True)
         if source.class_names is not None:
             if hasattr(source, "order"):  # labels as they come from the folders, not mapped
                 _targets.check_class_names(
                     source.class_names, self._losses.losses, self._output_shapes()
                 )
             update_record(self, class_names=[str(name) for name in source.class_names])
+        _class_names.check(_class_names.stored(self), validation, "validation data")
         train = Steps(self._engine, source, True)
         test = validation and Steps(self._engine, validation, False)
         callbacks = self._callback_list(callbacks, verbose, epochs, train.num_batches, fit=True)
         self._check_monitors(callbacks, validation is not None)
+        self.history.backbones = _backbones.names(self)
         self.stop_training = False
         if cache_features is not None:
             self._engine.cache_features = cache_features
@@ -356,6 +389,7 @@ class Trainer(FineTuning, BatchCalls):
         self._refuse_unknown("evaluate", kwargs, Trainer.evaluate)
         self._check_ready("evaluate")
         source = self._source((x, y, sample_weight), batch_size, "evaluate", steps)
+        _class_names.check(_class_names.stored(self), source, "data")
         self._prepare(source)
         test = Steps(self._engine, source, False)
         callbacks = self._callback_list(callbacks, verbose, 1, test.num_batches)
@@ -513,7 +547,7 @@ class Trainer(FineTuning, BatchCalls):
         ):
             if loss is not None:
                 activation = _targets.output_activation(self, i)
-                _targets.warn_about_loss(loss, shape[-1], activation)
+                _targets.warn_about_loss(loss, shape[-1], activation, not self._loading)
 
     def _check_batch(self, batch: Any) -> None:
         if batch.y is None:
@@ -575,7 +609,10 @@ class Trainer(FineTuning, BatchCalls):
             if kind.__name__ in ("LearningRateScheduler", "ReduceLROnPlateau"):
                 names.append("learning_rate")
             if isinstance(callback, MonitorCallback):
+                given = callback.monitor
                 callback.check_monitor(names)
+                if given != callback.monitor:
+                    _keras2.say_logged(given, callback.monitor, 3)
 
     def _in_order(self, logs: dict[str, Any]) -> Any:
         order = [self._loss_tracker.name]

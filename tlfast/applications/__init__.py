@@ -13,6 +13,7 @@ the first batches of `fit`, `evaluate` or `predict` bring another range. One bui
 import importlib
 from typing import Any
 
+from tlfast import _keras2
 from tlfast._errors import did_you_mean
 
 _MODULES = {
@@ -41,6 +42,9 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"{__name__}.{name}")
     if name in _FUNCTIONS:
         return getattr(importlib.import_module(f"{__name__}.{_FUNCTIONS[name]}"), name)
+    found = _keras2.old_name(__name__, name)
+    if found is not None:
+        return found
     if name.startswith("_"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     raise AttributeError(

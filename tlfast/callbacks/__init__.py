@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tlfast import _registry
+from tlfast import _keras2, _registry
 from tlfast.callbacks._base import Callback, CallbackList, History, LambdaCallback
 from tlfast.callbacks._checkpoint import ModelCheckpoint
 from tlfast.callbacks._logs import CSVLogger, ProgbarLogger, TerminateOnNaN
@@ -28,4 +28,7 @@ _MISSING = ("BackupAndRestore", "RemoteMonitor", "SwapEMAWeights", "TensorBoard"
 
 
 def __getattr__(name: str) -> Any:
+    found = _keras2.old_name(__name__, name)
+    if found is not None:
+        return found
     raise _registry.no_attribute(__name__, name, __all__, _MISSING)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tlfast import _registry
+from tlfast import _keras2, _registry
 from tlfast._arguments import CheckedInit
 
 _HOOKS = (
@@ -117,13 +117,28 @@ class Callback(CheckedInit):
         """Called at the end of `predict`."""
 
 
+class Logs(dict):
+    """Lists of values by name; understands the names of Keras 2, `history["acc"]`."""
+
+    def __missing__(self, key: str) -> list:
+        name = _keras2.logged_name(str(key), self)
+        if name is None:
+            raise KeyError(f"{key!r} was not logged; logged are: {', '.join(self)}")
+        _keras2.say_logged(str(key), name)
+        return self[name]
+
+
 class History(Callback):
-    """Records the logs of every epoch in `history` (a list per key) and `epoch`."""
+    """Records the logs of every epoch in `history` (a list per key) and `epoch`.
+
+    `backbones` lists the networks of `tlfast.applications` that the model contains.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.history: dict[str, list] = {}
+        self.history: dict[str, list] = Logs()
         self.epoch: list[int] = []
+        self.backbones: list[str] = []
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         """Start a new list of epochs."""
@@ -135,6 +150,10 @@ class History(Callback):
         for key, value in (logs or {}).items():
             self.history.setdefault(key, []).append(value)
         self.model.history = self
+
+    def __repr__(self) -> str:
+        networks = f" of {', '.join(self.backbones)}" if self.backbones else ""
+        return f"<History{networks}: {len(self.epoch)} epochs of {', '.join(self.history)}>"
 
 
 class LambdaCallback(Callback):

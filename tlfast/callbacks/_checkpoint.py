@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from tlfast import _keras2
 from tlfast._progress import print_text
 from tlfast.callbacks._monitor import MonitorCallback
 
@@ -24,9 +25,11 @@ class ModelCheckpoint(MonitorCallback):
         save_weights_only: save the weights only.
         save_freq: "epoch", or a number of batches.
         initial_value_threshold: best value to start from.
+        period: epochs from one saving to the next; an argument of Keras 2.
 
     Raises:
-        ValueError: a file name that does not say what is saved, or an unknown `save_freq`.
+        ValueError: a file name that does not say what is saved, an unknown `save_freq`, a
+            `period` below 1 or beside a number of batches.
     """
 
     def __init__(
@@ -39,6 +42,7 @@ class ModelCheckpoint(MonitorCallback):
         mode: str = "auto",
         save_freq: str | int = "epoch",
         initial_value_threshold: float | None = None,
+        period: int | None = None,
     ) -> None:
         super().__init__(monitor, mode, initial_value_threshold)
         self.filepath = os.fspath(filepath)
@@ -46,6 +50,10 @@ class ModelCheckpoint(MonitorCallback):
         self.save_best_only = save_best_only
         self.save_weights_only = save_weights_only
         self.save_freq = save_freq
+        self.period = 1
+        if period is not None:
+            self._set_period(period)
+        self._epochs_since_saving = 0
         self._batches_since_saving = 0
         self._last_batch: int | None = None
         self._current_epoch = 0
@@ -60,7 +68,7 @@ class ModelCheckpoint(MonitorCallback):
                 "must end in `.weights.h5` (Keras weights format). Received: "
                 f"filepath={self.filepath}"
             )
-        if not save_weights_only and not self.filepath.endswith((".keras", ".h5")):
+        if not save_weights_only and not self.filepath.endswith((".keras", ".h5", ".hdf5")):
             raise ValueError(
                 "The filepath provided must end in `.keras` (Keras model format) or `.h5`. "
                 f"Received: filepath={self.filepath}"
@@ -92,7 +100,20 @@ class ModelCheckpoint(MonitorCallback):
         if self.monitor_op is None and self.save_best_only:
             self._set_monitor_op()
         if self.save_freq == "epoch":
-            self._save(epoch, None, logs)
+            self._epochs_since_saving += 1
+            if self._epochs_since_saving >= self.period:
+                self._epochs_since_saving = 0
+                self._save(epoch, None, logs)
+
+    def _set_period(self, period: int) -> None:
+        _keras2.say("ModelCheckpoint(period=)", 'ModelCheckpoint(save_freq="epoch")', 4)
+        if isinstance(period, bool) or not isinstance(period, int) or period < 1:
+            raise ValueError(f"`period` is a number of epochs, 1 or more. Received: {period!r}")
+        if self.save_freq != "epoch":
+            raise ValueError(
+                f"period={period} counts epochs and save_freq={self.save_freq!r} batches: give one"
+            )
+        self.period = period
 
     def _is_due(self, batch: int) -> bool:
         if self.save_freq == "epoch":

@@ -7,26 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from tlfast import _keras2
 from tlfast._errors import did_you_mean
 from tlfast._progress import print_text
 from tlfast.callbacks._base import Callback
-
-# Keras 2 spellings of what "accuracy" is logged as, tried in both directions.
-_SYNONYMS = {"acc": "accuracy", "accuracy": "acc", "lr": "learning_rate"}
-
-
-def resolve_monitor(monitor: str, names: list[str]) -> str | None:
-    """Return the logged name a monitor means, or None if there is none.
-
-    Args:
-        monitor: the name the user gave; "val_acc" is understood as "val_accuracy" and back.
-        names: the names that will be logged.
-    """
-    if monitor in names:
-        return monitor
-    prefix = "val_" if monitor.startswith("val_") else ""
-    other = _SYNONYMS.get(monitor.removeprefix(prefix))
-    return prefix + other if other and prefix + other in names else None
 
 
 class MonitorCallback(Callback):
@@ -68,7 +52,7 @@ class MonitorCallback(Callback):
         Raises:
             ValueError: the name is not among them, with the closest and all valid names.
         """
-        found = resolve_monitor(self.monitor, names)
+        found = _keras2.logged_name(self.monitor, names)
         if found is None:
             hint = ""
             if self.monitor.startswith("val_") and not any(n.startswith("val_") for n in names):

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from tlfast import _keras2
 from tlfast._warnings import DataWarning
 from tlfast.data import _nodes
 from tlfast.data._random import Philox, global_seed, shuffled
@@ -35,6 +36,7 @@ class Source:
         num_batches: batches per epoch, or None if unknown before the first pass.
         num_samples: rows per pass, or None.
         class_names: names of the classes, or None.
+        maps_labels: whether a function of the user's may have changed the labels.
         bad: (path, reason) of the images left out so far.
     """
 
@@ -42,6 +44,7 @@ class Source:
     num_batches: int | None = None
     num_samples: int | None = None
     class_names: list[str] | None = None
+    maps_labels = False
     bad: Bad = []
 
     @property
@@ -294,8 +297,12 @@ def adapt(
 
     if purpose not in ("fit", "evaluate", "predict"):
         raise ValueError(f"purpose must be fit, evaluate or predict, got {purpose!r}")
-    if steps is not None and (isinstance(steps, bool) or int(steps) < 1):
-        raise ValueError(f"The number of steps must be at least 1, got {steps!r}")
+    if steps is not None:
+        if isinstance(steps, bool) or not 1 <= steps < math.inf:
+            raise ValueError(f"The number of steps must be at least 1, got {steps!r}")
+        if steps != int(steps):
+            _keras2.say("steps=samples / batch_size", "math.ceil(samples / batch_size)", 4)
+        steps = math.ceil(steps)
     names = (input_names, output_names)
     shuffle = shuffle if purpose == "fit" else False
     restart = purpose != "fit"
@@ -356,6 +363,7 @@ def _dataset_source(
             peek=lambda: next(node.values(quiet=True)), names=names)
         origin = dataset._origin
         source.class_names = None if origin is None else origin.class_names
+        source.maps_labels = True
     source.num_batches = steps or total
     return source
 

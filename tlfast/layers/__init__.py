@@ -1,7 +1,6 @@
 """Layers, under Keras' names."""
 
-import importlib
-
+from tlfast import _keras2
 from tlfast._errors import did_you_mean
 from tlfast.layers._base import Layer
 from tlfast.layers.activation import ELU, Activation, LeakyReLU, ReLU, Softmax
@@ -59,8 +58,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name == "experimental":
-        return importlib.import_module("tlfast.layers.experimental")
+    found = _keras2.old_name(__name__, name)
+    if found is not None:
+        return found
     if name.startswith("_"):
         raise AttributeError(f"module 'tlfast.layers' has no attribute {name!r}")
     raise AttributeError(

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tlfast import initializers, regularizers
+from tlfast import _keras2, initializers, regularizers
 from tlfast._errors import did_you_mean
 from tlfast._naming import auto_name, current_path, name_scope
 from tlfast._tensor import (
@@ -65,6 +65,8 @@ class _Finished(type):
     """Marks objects as finished after their last `__init__`, see `Layer.__setattr__`."""
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        if cls._old_arguments and kwargs:
+            kwargs = _keras2.renamed(cls._old_arguments, kwargs)
         instance = super().__call__(*args, **kwargs)
         object.__setattr__(instance, "_finished", True)
         return instance
@@ -78,6 +80,7 @@ class Operation(metaclass=_Finished):
     """
 
     _module = "keras.src.ops.numpy"
+    _old_arguments = ""  # key of `_keras2.ARGUMENTS`
     _stem: Any = None  # set where a pretrained network begins, see tlfast._backbones
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:

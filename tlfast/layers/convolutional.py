@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tlfast import activations, initializers, regularizers
+from tlfast import _keras2, activations, initializers, regularizers
 from tlfast._serialization import serialize
 from tlfast._tensor import KerasTensor, Shape
 from tlfast.layers._base import Layer
@@ -408,3 +408,7 @@ class SeparableConv2D(_Convolution):
             "pointwise_constraint": None,
             "bias_constraint": None,
         }
+
+
+def __getattr__(name: str) -> Any:
+    return _keras2.moved(__name__, name)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tlfast import activations, initializers, regularizers
+from tlfast import _keras2, activations, initializers, regularizers
 from tlfast._serialization import serialize
 from tlfast._tensor import KerasTensor, Node, Shape, standardize_shape
 from tlfast.layers._base import Layer
@@ -242,3 +242,6 @@ def positive_int(layer: Layer, name: str, value: Any) -> int:
         )
     return int(value)
 
+
+def __getattr__(name: str) -> Any:
+    return _keras2.moved(__name__, name)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tlfast import initializers, regularizers
+from tlfast import _keras2, initializers, regularizers
 from tlfast._serialization import serialize
 from tlfast._tensor import KerasTensor, Shape
 from tlfast.layers._base import Layer
@@ -153,3 +153,7 @@ class BatchNormalization(Layer):
             "renorm_clipping": None,
             "renorm_momentum": self.renorm_momentum,
         }
+
+
+def __getattr__(name: str) -> Any:
+    return _keras2.moved(__name__, name)

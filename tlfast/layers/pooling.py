@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from tlfast import _keras2
 from tlfast._tensor import Shape
 from tlfast.layers._base import Layer
 from tlfast.layers._checks import check_data_format
@@ -150,3 +151,7 @@ class GlobalMaxPooling2D(_GlobalPooling):
     """
 
     _core_op = "global_max_pool"
+
+
+def __getattr__(name: str) -> Any:
+    return _keras2.moved(__name__, name)

@@ -1,10 +1,8 @@
 """Optimizers: `SGD`, `Adam`, `AdamW`, `RMSprop` and learning-rate `schedules`."""
 
-import warnings
-from types import SimpleNamespace
 from typing import Any
 
-from tlfast import _registry
+from tlfast import _keras2, _registry
 from tlfast.optimizers import schedules
 from tlfast.optimizers._adam import Adam, AdamW
 from tlfast.optimizers._optimizer import Optimizer
@@ -27,26 +25,12 @@ _TABLE = {cls.__name__.lower(): cls for cls in (SGD, Adam, AdamW, RMSprop)}
 # Of Keras, not of tlfast: named in the message so that nobody looks for a spelling mistake.
 _MISSING_NAMES = ("Adadelta", "Adafactor", "Adagrad", "Adamax", "Ftrl", "Lion", "Muon", "Nadam")
 _MISSING = tuple(name.lower() for name in _MISSING_NAMES)
-# Modules of Keras 2 in which the classes used to be.
-_OLD_MODULES = {
-    "adam_v2": ("Adam",),
-    "gradient_descent_v2": ("SGD",),
-    "rmsprop_v2": ("RMSprop",),
-    "legacy": ("Adam", "RMSprop", "SGD"),
-}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _OLD_MODULES:
-        warnings.warn(
-            f"`optimizers.{name}` is deprecated, use the classes of `optimizers` "
-            f"({', '.join(_OLD_MODULES[name])}).",
-            DeprecationWarning,
-            stacklevel=2,
-        )
-        # Kept, so that the warning comes once: `from ... import` asks twice.
-        globals()[name] = SimpleNamespace(**{cls: globals()[cls] for cls in _OLD_MODULES[name]})
-        return globals()[name]
+    found = _keras2.old_name(__name__, name)
+    if found is not None:
+        return found
     raise _registry.no_attribute(__name__, name, __all__, _MISSING_NAMES)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tlfast import _naming, _registry
+from tlfast import _keras2, _naming, _registry
 from tlfast.optimizers import schedules
 from tlfast.optimizers._scalar import Scalar
 
@@ -119,13 +119,10 @@ class Optimizer:
 
     def _old_arguments(self, learning_rate: Any, kwargs: dict) -> Any:
         """Understand the Keras 2 spellings `lr=` and `decay=`, saying so."""
+        given = _keras2.renamed("Optimizer", kwargs, 4)
         if "lr" in kwargs:
-            warnings.warn(
-                "The argument `lr` is deprecated, use `learning_rate`.",
-                DeprecationWarning,
-                stacklevel=4,
-            )
-            learning_rate = kwargs.pop("lr")
+            learning_rate = given["learning_rate"]
+            del kwargs["lr"]
         if kwargs.pop("decay", None) is not None:
             warnings.warn(
                 "Argument `decay` is no longer supported and will be ignored (as in Keras 3). For "
@@ -213,20 +210,12 @@ class Optimizer:
     @property
     def lr(self) -> Any:
         """The Keras 2 name of `learning_rate`."""
-        warnings.warn(
-            "`optimizer.lr` is deprecated, use `optimizer.learning_rate`.",
-            DeprecationWarning,
-            stacklevel=2,
-        )
+        _keras2.say("optimizer.lr", "optimizer.learning_rate")
         return self.learning_rate
 
     @lr.setter
     def lr(self, value: Any) -> None:
-        warnings.warn(
-            "`optimizer.lr` is deprecated, use `optimizer.learning_rate`.",
-            DeprecationWarning,
-            stacklevel=2,
-        )
+        _keras2.say("optimizer.lr", "optimizer.learning_rate")
         self.learning_rate = value
 
     def current_learning_rate(self) -> float:

@@ -4,6 +4,7 @@ import difflib
 import importlib
 from typing import Any
 
+from tlfast import _keras2
 from tlfast._progress import Progbar
 from tlfast.data.directory import image_dataset_from_directory
 from tlfast.preprocessing._images import (
@@ -31,6 +32,9 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in _ELSEWHERE:
         return getattr(importlib.import_module(_ELSEWHERE[name]), name)
+    found = _keras2.old_name(__name__, name)
+    if found is not None:
+        return found
     if name.startswith("_"):
         raise AttributeError(f"module 'tlfast.utils' has no attribute {name!r}")
     close = difflib.get_close_matches(name, __all__, 1)
