@@ -53,6 +53,8 @@ def outputs(printed: str, value: Any, count: int) -> list[dict[str, Any]]:
         made.append({"output_type": "stream", "name": "stdout", "text": text})
     if value is not None:
         data = {"text/plain": repr(value).splitlines(keepends=True)}
+        if hasattr(value, "_repr_html_"):
+            data["text/html"] = value._repr_html_().splitlines(keepends=True)
         result = {"output_type": "execute_result", "execution_count": count, "metadata": {}}
         made.append(result | {"data": data})
     return made

@@ -10,6 +10,7 @@ import pytest
 from conftest import ROOT
 
 NOTEBOOK = ROOT / "notebooks" / "01_hot_dog.ipynb"
+FROZEN_OR_NOT = ROOT / "notebooks" / "02_frozen_or_not.ipynb"
 WEIGHTS = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
 MAKE_WEIGHTS = """
 import sys
@@ -46,9 +47,22 @@ def test_hot_dog(image_tree, tmp_path):
     assert printed.rstrip().endswith("True")
 
 
-def test_the_outputs_kept_are_those_of_these_cells():
+@pytest.mark.slow
+def test_frozen_or_not(image_tree, tmp_path):
+    image_tree(("beach", "wood"), 12, (100, 110), folder="photos")
+    words = [str(ROOT / "notebooks" / "execute.py"), str(FROZEN_OR_NOT), "--folder", str(tmp_path)]
+    printed = run(words, tmp_path)
+    assert "train: 14 images (7 beach, 7 wood)" in printed
+    assert "EfficientNetLite0, unfrozen, Adam" in printed and "after Holm" in printed
+    assert "\nTrue\n" in printed  # the same call again
+    assert re.search(r"\d+% of 6 test images", printed)
+    assert "2 epochs of all layers: learning rate 0.0005 in the head" in printed
+
+
+@pytest.mark.parametrize(("notebook", "shown"), [(NOTEBOOK, 7), (FROZEN_OR_NOT, 6)])
+def test_the_outputs_kept_are_those_of_these_cells(notebook, shown):
     """Every code cell that prints was run, in order."""
-    cells = json.loads(NOTEBOOK.read_text())["cells"]
+    cells = json.loads(notebook.read_text())["cells"]
     counts = [cell["execution_count"] for cell in cells if cell["cell_type"] == "code"]
     assert counts == list(range(1, len(counts) + 1))
-    assert sum(bool(cell.get("outputs")) for cell in cells) >= 7
+    assert sum(bool(cell.get("outputs")) for cell in cells) >= shown
