@@ -178,9 +178,11 @@ def make_targets(net, outputs, specs, batch, rng):
 
 
 def training_plan(net, outputs, specs, batch, trainable=None, optimizer=None, slots=None,
-                  decays=False, l1=0.0, l2=0.0, pool=None):
+                  decays=False, l1=0.0, l2=0.0, pool=None, repeat_from=0):
+    """A plan with an optimizer; whatever backward can make again it does, unless told not to."""
     trainable = net.trainable() if trainable is None else trainable
-    plan = net.plan(batch, outputs, pool, trainable=tuple(trainable), losses=tuple(specs))
+    plan = net.plan(batch, outputs, pool, trainable=tuple(trainable), losses=tuple(specs),
+                    repeat_from=repeat_from)
     slots = slots or [()] * len(trainable)
     updates = tuple((v, tuple(s), decays, l1, l2) for v, s in zip(trainable, slots, strict=True))
     plan.set_optimizer(optimizer or {"kind": "sgd"}, updates)

@@ -182,7 +182,7 @@ def test_forward(op, case, batch, rng):
     y = write(net, op, x, case)
     with threads(1 if batch == 1 else 2):
         plan = check_forward(net, [y], batch, seed=batch)
-    assert op == "input" or op in [kind for _, kind in plan.steps()]
+    assert op == "input" or op in [kind for _, kind, _ in plan.steps()]
 
 
 def behind(net, x, front):

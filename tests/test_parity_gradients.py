@@ -63,7 +63,7 @@ def build(case: cases.Case) -> Model:
 def gradients_of_last_step(model: Model) -> list[np.ndarray]:
     """One array per trainable weight, what the last update used."""
     (plan,) = [p for key, p in model._engine._plans.items() if key[0] == "train"]
-    return plan._plan.gradients()
+    return plan.plan.gradients()
 
 
 def check_names(case: cases.Case, model: Model) -> None:

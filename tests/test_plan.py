@@ -18,7 +18,7 @@ def one_thread():
 
 
 def ops_of(plan):
-    return [op for _, op in plan.steps()]
+    return [op for _, op, _ in plan.steps()]
 
 
 # ---- fusion into convolutions -----------------------------------------------------------------
@@ -417,16 +417,57 @@ def test_memory_is_reused(rng):
 
 def test_a_plan_that_cannot_fit(rng):
     net = Net(rng)
-    y = net.conv(net.input((8192, 8192, 3)), 24)
-    graph, feeds = net.lower(1)
-    plans = []
-    with pytest.raises(MemoryError, match=r"needs \d+ MB .* smaller batch_size or image size"):
-        net = Net(rng)
-        x = net.input((16384, 16384, 3))
-        y = net.add("concat", *[net.conv(x, 7) for _ in range(1)])
-        outs = [net.conv(net.act(y, "sigmoid"), 7) for _ in range(40)]
-        plans.append(net.plan(1, outs))
-    assert not plans
+    y = net.conv(net.input((16384, 16384, 3)), 7)
+    outputs = [net.conv(net.act(y, "sigmoid"), 7) for _ in range(40)]
+    plan = net.plan(1, outputs)  # takes nothing yet
+    image = np.zeros((1, 16384, 16384, 3), np.float32)  # nor does this
+    with pytest.raises(MemoryError, match=r"need \d+ MB more memory, \d+ MB are available"):
+        plan.forward([image])
+
+
+def repeatable(net):
+    """A network with every op that backward makes again, chained: a block like ResNet's twice, one
+    like EfficientNet's, one like DenseNet's; and its output."""
+    x = net.norm(net.conv(net.input((9, 9, 3)), 16, 3), training=True)
+    x = net.act(x)
+    for _ in range(2):
+        y = net.act(net.norm(net.conv(x, 16, 3, pads=(1, 1, 1, 1)), training=True))
+        y = net.norm(net.conv(y, 16), training=True)
+        x = net.act(net.add("add", y, x))
+    y = net.act(net.norm(net.conv(x, 32), training=True), "swish")
+    s = net.act(net.dense(net.add("global_avg_pool", y), 32), "sigmoid")
+    x = net.conv(net.add("multiply", y, net.add("reshape", s, shape=(1, 1, 32))), 16)
+    for _ in range(3):
+        y = net.act(net.norm(x, training=True))
+        x = net.add("concat", x, net.conv(net.add("zero_pad2d", y, pads=(1, 1, 1, 1)), 16, 3))
+    x = net.conv(net.act(net.norm(x, training=True), "relu6"), 7)
+    return net.act(net.add("global_avg_pool", x), "softmax")
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_made_again_is_as_good_as_kept(n_threads, rng):
+    net = Net(rng)
+    y = repeatable(net)
+    feeds, found, arenas = net.draw(3), [], []
+    target = rng.dirichlet(np.ones(7), 3).astype(np.float32)
+    with threads(n_threads):
+        for repeat_from in (1 << 40, 0):
+            plan = training_plan(net, [y], [{"kind": "categorical_crossentropy"}], 3,
+                                 repeat_from=repeat_from)
+            losses, outputs = plan.train(feeds, [target], learning_rate=0.0)
+            found.append((losses, outputs, plan.gradients()))
+            arenas.append(plan.arena_bytes)
+    (losses, outputs, gradients), (losses_again, outputs_again, again) = found
+    assert losses == losses_again and np.array_equal(outputs[0], outputs_again[0])
+    for kept, made in zip(gradients, again, strict=True):
+        assert np.array_equal(kept, made)
+    assert arenas[1] < 0.75 * arenas[0]
+
+
+def test_made_again_against_float64(rng):
+    net = Net(rng)
+    check_gradients(net, [repeatable(net)], [{"kind": "categorical_crossentropy"}], batch=3,
+                    some_flat=True, directions=1)
 
 
 def test_values_beyond_the_limit(rng):
@@ -467,7 +508,7 @@ def test_feeding_a_value_in_the_middle(rng):
     got = plan.forward([values[x].astype(np.float32)])
     assert_close(got[0], values[y])
     assert np.array_equal(got[1], values[x].astype(np.float32))
-    assert "input_0" not in [name for name, _ in plan.steps()]
+    assert "input_0" not in [name for name, _, _ in plan.steps()]
 
 
 def test_bytes_as_input(rng):

@@ -9,6 +9,7 @@ kept. Everything behind the cut is one plan per batch size.
 import gc
 import itertools
 import logging
+import math
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +32,9 @@ _CHUNKS = (4, 2, 1)
 _MAX_PLANS = 16
 # Ops that make a frozen part worth keeping; without one of them recomputing is as cheap.
 _WORK = frozenset({"conv2d", "depthwise_conv2d", "dense"})
+_CONVOLUTIONS = frozenset({"conv2d", "depthwise_conv2d"})
+# Batches of pixels at once: two being decoded ahead, one waiting, one in use.
+_PIXEL_BATCHES = 4
 
 
 # Every direct call in training mode draws other random numbers than the one before.
@@ -244,7 +248,11 @@ class Engine:
             plan = self._plan(
                 key, lambda m=made, w=wanted: _core.Plan(m.graph, m.inputs, w, self._pool)
             )
-            parts.append(plan.forward([a[at : at + size] for a in x]))
+            try:
+                parts.append(plan.forward([a[at : at + size] for a in x]))
+            except MemoryError as error:
+                text = f"model '{self.model.name}': {error}; use smaller images"
+                raise MemoryError(text) from None
             at += size
         if not parts:
             graph = self._lower(shapes, 1, training)
@@ -303,6 +311,12 @@ class Engine:
                 used by later passes over the same data.
         """
         self._keeps = keep_features
+        self._begin_training()
+        page_out([v.core for v in self.model.non_trainable_weights if v.dtype == "float32"])
+        if keep_features:
+            warn_about_dropout(self.model, self._said)
+
+    def _begin_training(self) -> None:
         self._read_flags()
         if not self._trainable:
             raise ValueError(
@@ -310,9 +324,6 @@ class Engine:
                 "`trainable = True` on the layers to train, or add a new head"
             )
         self._optimizer.build(self._trainable)
-        page_out([v.core for v in self.model.non_trainable_weights if v.dtype == "float32"])
-        if keep_features:
-            warn_about_dropout(self.model, self._said)
 
     def end_fit(self) -> None:
         """No new features are kept from here on; those there are stay."""
@@ -338,10 +349,13 @@ class Engine:
         rate = self._optimizer.current_learning_rate()
         iteration = int(self._optimizer.iterations)
         penalty = self._penalty()
-        losses, outputs = plan.train(
-            features, self._targets(batch), self._weights(batch), rate, iteration, iteration,
-            self._optimizer.iterations.cell(),
-        )  # fmt: skip - the core counts the step too, whole with the weights when Ctrl-C comes
+        try:
+            losses, outputs = plan.train(
+                features, self._targets(batch), self._weights(batch), rate, iteration, iteration,
+                self._optimizer.iterations.cell(),
+            )  # fmt: skip - the core counts the step too, whole with the weights when Ctrl-C comes
+        except MemoryError as error:
+            raise MemoryError(f"{error}; {self._advice(batch.shapes, batch.size)}") from None
         return self._total(losses, batch.size) + penalty, outputs
 
     def test_batch(self, batch: Batch) -> tuple[float, list[np.ndarray]]:
@@ -355,6 +369,54 @@ class Engine:
         losses, outputs = plan.evaluate(features, self._targets(batch), self._weights(batch))
         return self._total(losses, batch.size) + self._penalty(), outputs
 
+    # ---- memory ----------------------------------------------------------------------------
+
+    def memory_of(self, shapes: tuple, batch: int) -> dict[str, int]:
+        """Bytes of a training step, from plans that are made and never run.
+
+        Args:
+            shapes: shape of one sample of each input.
+            batch: number of rows.
+
+        Returns:
+            Fields of `tlfast._memory_plan.MemoryPlan`.
+        """
+        self._begin_training()
+        cut = self._cut(shapes, training=True)
+        pool = _core.Pool()
+        plans = [self._make_head(shapes, batch, cut, True, True, pool).plan]
+        rows = batch
+        if cut.works:
+            rows = min(batch, _CHUNKS[0])
+            made = self._lower(shapes, rows, True)
+            plans.append(_core.Plan(made.graph, made.inputs, cut.values, pool))
+        trained = [bytes for _, op, bytes in plans[0].steps() if op in _CONVOLUTIONS]
+        return {
+            "activations": max(plan.arena_bytes for plan in plans),
+            "gradients": plans[0].gradient_bytes,
+            "weights": sum(v.nbytes for v in self.model.weights),
+            "packed_weights": pool.bytes,
+            "slots": sum(4 * math.prod(slot.shape) for slot in self._slots()),
+            "pixels": _PIXEL_BATCHES * rows * sum(4 * math.prod(shape) for shape in shapes),
+            "convolutions": sum(trained),
+        }
+
+    def _slots(self) -> Iterator[Any]:
+        for variable in self._trainable:
+            yield from (s for s in self._optimizer.slots_for(variable) if s is not None)
+
+    def _advice(self, shapes: tuple, batch: int) -> str:
+        """The largest half, quarter ... of a batch that has room, as a sentence."""
+        available = _core.memory_available()
+        while batch > 1:
+            batch //= 2
+            needed = self.memory_of(shapes, batch)
+            if needed["activations"] + needed["gradients"] <= available:
+                return (
+                    f"batch_size={batch} fits (model.plan(batch_size={batch}) prints what it takes)"
+                )
+        return "not even batch_size=1 fits: use smaller images, or freeze more layers"
+
     # ---- the part behind the cut -----------------------------------------------------------
 
     def _features_of(self, batch: Batch, training: bool) -> list[np.ndarray]:
@@ -367,13 +429,13 @@ class Engine:
         cut = self._cut(shapes, training)
         key = ("train" if training else "test", shapes, batch.size, losses, self._flags)
         plan = self._plan(
-            key, lambda: self._make_head(shapes, batch.size, cut, training, losses)
+            key, lambda: self._make_head(shapes, batch.size, cut, training, losses, self._pool)
         )
         return plan, cut
 
     def _make_head(
-        self, shapes: tuple, size: int, cut: _Cut, training: bool, losses: bool
-    ) -> Any:
+        self, shapes: tuple, size: int, cut: _Cut, training: bool, losses: bool, pool: Any
+    ) -> "_Ordered":
         made = self._lower(shapes, size, training)
         specs = tuple(self._loss_specs(size)) if losses else ()
         used = [i for i, loss in enumerate(self._losses) if loss is not None] if losses else []
@@ -381,10 +443,10 @@ class Engine:
         outputs = tuple(made.outputs[i] for i in used + rest)
         if not training:
             return _Ordered(
-                _core.Plan(made.graph, cut.values, outputs, self._pool, (), specs), used + rest
+                _core.Plan(made.graph, cut.values, outputs, pool, (), specs), used + rest
             )
         trainable = self._trainable_cores()
-        plan = _core.Plan(made.graph, cut.values, outputs, self._pool, trainable, specs)
+        plan = _core.Plan(made.graph, cut.values, outputs, pool, trainable, specs)
         plan.set_optimizer(self._optimizer.core_spec(), tuple(self._updates()))
         return _Ordered(plan, used + rest)
 
@@ -538,7 +600,7 @@ class _Ordered:
     """A plan whose outputs come first where they have a loss, given back in the model's order."""
 
     def __init__(self, plan: Any, order: list[int]) -> None:
-        self._plan, self._order = plan, order
+        self.plan, self._order = plan, order
 
     def _sorted(self, outputs: list[np.ndarray]) -> list[np.ndarray]:
         result: list = [None] * len(outputs)
@@ -547,14 +609,14 @@ class _Ordered:
         return result
 
     def forward(self, feeds: list[np.ndarray]) -> list[np.ndarray]:
-        return self._sorted(self._plan.forward(feeds))
+        return self._sorted(self.plan.forward(feeds))
 
     def evaluate(self, *args: Any) -> tuple[list[float], list[np.ndarray]]:
-        losses, outputs = self._plan.evaluate(*args)
+        losses, outputs = self.plan.evaluate(*args)
         return losses, self._sorted(outputs)
 
     def train(self, *args: Any) -> tuple[list[float], list[np.ndarray]]:
-        losses, outputs = self._plan.train(*args)
+        losses, outputs = self.plan.train(*args)
         return losses, self._sorted(outputs)
 
 

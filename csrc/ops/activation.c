@@ -23,6 +23,13 @@ static bool is_softmax(const tl_step *step)
     return step->node->attrs.kind == TL_ACT_softmax;
 }
 
+/* What softmax and ReLU let through shows in the result, which the next layer keeps anyway. */
+static bool reads_dst_only(const tl_step *step)
+{
+    const tl_attrs *a = &step->node->attrs;
+    return is_softmax(step) || (a->kind == TL_ACT_relu && (!a->has_alpha || a->alpha == 0.f));
+}
+
 static void choose(const tl_graph *graph, const tl_node *node, tl_layout spatial, tl_layout *src,
                    tl_layout *dst)
 {
@@ -45,6 +52,8 @@ static tl_status create(tl_build *build, tl_step *step, tl_error *err)
     dnnl_alg_kind_t algorithm;
     float a, b;
     tl_activation_eltwise(attrs->kind, attrs->has_alpha, attrs->alpha, &algorithm, &a, &b);
+    if (step->training && reads_dst_only(step))
+        algorithm = dnnl_eltwise_relu_use_dst_for_bwd;
     TL_TRY_GOTO(tl_attr_create(&attr, NULL, err));
     TL_DNN_GOTO(
         tl_dnn.eltwise_forward_primitive_desc_create(
@@ -80,7 +89,9 @@ static tl_status bind(tl_step *step, void *scratchpad, tl_error *err)
     if (!step->training || step->diff_src[0] == NULL)
         return TL_OK;
     p = &state->backward;
-    TL_TRY(tl_primitive_bind(p, DNNL_ARG_SRC, step->src[0]->md, step->src[0]->data, err));
+    bool by_dst = reads_dst_only(step);
+    const tl_tensor *kept = by_dst ? step->kept_dst : step->kept_src[0];
+    TL_TRY(tl_primitive_bind(p, by_dst ? DNNL_ARG_DST : DNNL_ARG_SRC, kept->md, kept->data, err));
     TL_TRY(
         tl_primitive_bind(p, DNNL_ARG_DIFF_DST, step->dst->diff->md, step->dst->diff->data, err));
     TL_TRY(tl_primitive_bind(p, DNNL_ARG_DIFF_SRC, step->diff_src[0]->md, step->diff_src[0]->data,
@@ -123,7 +134,7 @@ static tl_status backward(tl_step *step, const tl_run *run, tl_error *err)
     int64_t n = step->dst->dims[step->dst->rank - 1];
     int64_t rows = tl_shape_size(step->dst->rank, step->dst->dims) / n;
     for (int64_t r = 0; r < rows; r++) {
-        const float *y = step->dst->data + r * n, *dy = step->dst->diff->data + r * n;
+        const float *y = step->kept_dst->data + r * n, *dy = step->dst->diff->data + r * n;
         float *dx = step->diff_src[0]->data + r * n;
         double dot = 0;
         for (int64_t i = 0; i < n; i++)
@@ -148,7 +159,7 @@ const tl_op tl_op_activation = {
     .infer = infer,
     .choose = choose,
     .backward_reads_src = true,
-    .backward_reads_dst = true,
+    .backward_reads_dst_only = reads_dst_only,
     .create = create,
     .bind = bind,
     .forward = forward,

@@ -330,7 +330,7 @@ static tl_status bind_backward(tl_step *step, void *scratchpad, tl_error *err)
     if (!trains(step) || state->own_weights)
         return TL_OK;
     tl_primitive *p = &state->backward_weights;
-    TL_TRY(tl_primitive_bind(p, DNNL_ARG_SRC, step->src[0]->md, step->src[0]->data, err));
+    TL_TRY(tl_primitive_bind(p, DNNL_ARG_SRC, step->src[0]->md, step->kept_src[0]->data, err));
     TL_TRY(
         tl_primitive_bind(p, DNNL_ARG_DIFF_DST, step->dst->diff->md, step->dst->diff->data, err));
     TL_TRY(tl_primitive_bind(p, DNNL_ARG_DIFF_WEIGHTS, state->diff_packed_md, state->diff_packed,

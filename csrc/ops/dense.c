@@ -99,7 +99,7 @@ static tl_status products(tl_step *step, tl_build *build, void *scratchpad, tl_e
     }
     if (!step->wants_diff_weights[0])
         return TL_OK;
-    matrix src_t = {s->in, s->rows, true, step->src[0]->data};
+    matrix src_t = {s->in, s->rows, true, step->kept_src[0]->data};
     matrix diff_kernel = {s->in, s->units, false, step->diff_weights[0]};
     return product(&s->backward_weights, &src_t, &diff_dst, &diff_kernel, build, scratchpad,
                    step->name, err);

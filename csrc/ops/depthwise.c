@@ -51,7 +51,7 @@ void tl_depthwise_backward_weights(const tl_step *step)
     tl_channels w = tl_tensor_channels(step->src[0]);
     int64_t src_plane = s.h * s.w * s.block, dst_plane = s.out_h * s.out_w * s.block;
     int64_t taps = s.kernel_h * s.kernel_w;
-    const float *src = step->src[0]->data, *diff_dst = step->dst->diff->data;
+    const float *src = step->kept_src[0]->data, *diff_dst = step->dst->diff->data;
 #pragma omp parallel for schedule(static)
     for (int64_t b = 0; b < w.blocks; b++) { /* one thread sums a channel, image after image */
         float sum[TL_DEPTHWISE_MAX * MAX_BLOCK] = {0};

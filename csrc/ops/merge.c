@@ -158,9 +158,9 @@ static inline float pull_back(const tl_step *step, int i, float dy, float self, 
 static bool is_beaten(const tl_step *step, int i, const tl_channels *w, int64_t image, int64_t r,
                       int64_t e)
 {
-    float top = step->dst->data[r * image + e];
+    float top = step->kept_dst->data[r * image + e];
     for (int k = 0; k < i; k++) {
-        const tl_tensor *t = step->src[k];
+        const tl_tensor *t = step->kept_src[k];
         int64_t own_image = (int64_t)(t->bytes / sizeof(float)) / t->dims[0];
         operand kind = k == 0 ? WHOLE : kind_of(step, k);
         if (t->data[index_of(kind, w, image, r, e, own_image)] == top)
@@ -179,9 +179,9 @@ static void pull_back_source(tl_step *step, int i)
     /* multiply has two sources in this engine; more are chained by the layer */
     int j = i == 0 ? 1 : 0;
     operand other_kind = j == 0 || step->n_src == 1 ? WHOLE : kind_of(step, j);
-    const tl_tensor *other = step->n_src > 1 ? step->src[j] : a;
+    const tl_tensor *other = step->n_src > 1 ? step->kept_src[j] : step->kept_src[0];
     int64_t other_image = (int64_t)(other->bytes / sizeof(float)) / n;
-    const float *dy = step->dst->diff->data, *dst = step->dst->data;
+    const float *dy = step->dst->diff->data, *dst = step->kept_dst->data;
     float *out = step->diff_src[i]->data;
     memset(out, 0, step->diff_src[i]->bytes);
 #pragma omp parallel for
@@ -190,7 +190,7 @@ static void pull_back_source(tl_step *step, int i)
             int64_t own = index_of(kind, &w, image, r, e, own_image);
             if (step->node->kind == TL_OP_maximum && is_beaten(step, i, &w, image, r, e))
                 continue;
-            out[own] += pull_back(step, i, dy[r * image + e], step->src[i]->data[own],
+            out[own] += pull_back(step, i, dy[r * image + e], step->kept_src[i]->data[own],
                                   other->data[index_of(other_kind, &w, image, r, e, other_image)],
                                   dst[r * image + e]);
         }
@@ -303,16 +303,15 @@ static tl_status backward_multiply(tl_step *step, const tl_run *run, tl_error *e
     if (!is_per_channel(step))
         return backward(step, run, err);
     if (step->diff_src[0] != NULL)
-        multiply_channels(step->src[0], dy, step->src[1]->data, step->diff_src[0]->data);
+        multiply_channels(step->src[0], dy, step->kept_src[1]->data, step->diff_src[0]->data);
     if (step->diff_src[1] != NULL)
-        reduce_channels(step->src[0], dy, step->diff_src[1]->data);
+        reduce_channels(step->kept_src[0], dy, step->diff_src[1]->data);
     return TL_OK;
 }
 
 const tl_op tl_op_multiply = {.infer = infer,
                               .choose = choose,
                               .backward_reads_src = true,
-                              .backward_reads_dst = true,
                               .forward = forward_multiply,
                               .backward = backward_multiply};
 

@@ -52,7 +52,8 @@ static float *used_variance(const tl_step *step)
 static tl_status create(tl_build *build, tl_step *step, tl_error *err)
 {
     (void)build, (void)err;
-    step->workspace_bytes = 3 * step->node->weights[MEAN]->size * sizeof(float);
+    if (step->repeats == NULL)
+        step->workspace_bytes = 3 * step->node->weights[MEAN]->size * sizeof(float);
     return TL_OK;
 }
 
@@ -152,8 +153,9 @@ static tl_status forward(tl_step *step, const tl_run *run, tl_error *err)
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < n; i++) {
         group g = group_of(src, i);
-        use_statistics(step, &g);
-        tl_norm_map map = map_of(step, &g);
+        if (step->repeats == NULL)
+            use_statistics(step, &g);
+        tl_norm_map map = map_of(step->repeats != NULL ? step->repeats : step, &g);
         for (int64_t r = 0; r < g.runs; r++) {
             int64_t at = g.at + r * g.run;
             kernels->apply(src->data + at, step->dst->data + at, g.n, g.stride, g.width, &map);
@@ -167,7 +169,7 @@ static tl_status forward(tl_step *step, const tl_run *run, tl_error *err)
 static void group_backward(tl_step *step, const group *g)
 {
     const tl_norm_kernels *kernels = tl_norm();
-    const float *x = step->src[0]->data, *dy = step->dst->diff->data;
+    const float *x = step->kept_src[0]->data, *dy = step->dst->diff->data;
     tl_norm_map map = map_of(step, g);
     double sum[TL_NORM_WIDTH] = {0}, product[TL_NORM_WIDTH] = {0};
     double count = (double)(g->runs * g->n);

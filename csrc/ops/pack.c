@@ -59,28 +59,38 @@ void tl_pool_release(tl_pool *pool)
     tl_free(pool);
 }
 
+#define ARENA_UNIT ((size_t)1 << 21) /* huge pages */
+
 tl_status tl_pool_arena(tl_pool *pool, size_t bytes, void **out, tl_error *err)
 {
-    size_t page = (size_t)1 << 21;
-    if (bytes > ARENA_RESERVED - page)
-        return tl_fail(err, TL_NOMEM, "a plan of %zu MB", bytes >> 20);
-    size_t whole = (bytes + page) / page * page; /* in huge pages, never nothing */
     for (size_t size = ARENA_RESERVED; pool->arena == NULL; size /= 4) {
         /* a limit on addresses (RLIMIT_AS) may allow less */
         tl_error unused = {0};
         pool->arena_reserved = size;
-        if (tl_os_reserve(&pool->arena, size, "activations", &unused) != TL_OK && size / 4 < whole)
+        if (tl_os_reserve(&pool->arena, size, "activations", &unused) != TL_OK &&
+            size / 4 < bytes + ARENA_UNIT)
             return tl_fail(err, TL_NOMEM, "%s", unused.text);
     }
-    if (whole > pool->arena_reserved)
+    if (bytes > pool->arena_reserved - ARENA_UNIT)
         return tl_fail(err, TL_NOMEM, "a plan of %zu MB; the process may address %zu MB for it",
                        bytes >> 20, pool->arena_reserved >> 20);
-    if (whole > pool->arena_usable) {
-        TL_TRY(tl_os_commit(pool->arena, whole, "a plan's activations", err));
-        pool->arena_usable = whole;
-    }
     *out = pool->arena;
     return TL_OK;
+}
+
+tl_status tl_pool_commit(tl_pool *pool, size_t bytes, tl_error *err)
+{
+    size_t whole = (bytes + ARENA_UNIT) / ARENA_UNIT * ARENA_UNIT; /* never nothing */
+    if (whole <= pool->arena_usable)
+        return TL_OK;
+    TL_TRY(tl_os_commit(pool->arena, whole, "a plan's activations", err));
+    pool->arena_usable = whole;
+    return TL_OK;
+}
+
+size_t tl_pool_committed(const tl_pool *pool)
+{
+    return pool->arena_usable;
 }
 
 size_t tl_pool_bytes(const tl_pool *pool)

@@ -37,9 +37,15 @@ void tl_pool_retain(tl_pool *pool);
 void tl_pool_release(tl_pool *pool); /* NULL is fine */
 size_t tl_pool_bytes(const tl_pool *pool);
 
-/* At least bytes of memory that all plans of the pool use for their activations: one runs after
- * the other, and nothing in it outlives a run. The address never changes. */
+/* Where all plans of the pool have their activations: one runs after the other, and nothing in it
+ * outlives a run. Addresses for at least `bytes`; they never change. */
 tl_status tl_pool_arena(tl_pool *pool, size_t bytes, void **out, tl_error *err);
+
+/* Makes the first `bytes` of the arena usable, before a run. */
+tl_status tl_pool_commit(tl_pool *pool, size_t bytes, tl_error *err);
+
+/* Bytes of the arena that a run has made usable so far. */
+size_t tl_pool_committed(const tl_pool *pool);
 
 /* The layout an earlier plan chose for this kernel in this role, or NULL: later plans follow. */
 const_dnnl_memory_desc_t tl_pool_find_md(const tl_pool *pool, const tl_variable *kernel,

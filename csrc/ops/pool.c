@@ -221,7 +221,8 @@ static tl_status global_backward(tl_step *step, const tl_run *run, tl_error *err
     image_walk w = walk_of(out);
     int64_t n = out->dims[0], c = out->dims[3];
     bool is_max = step->node->kind == TL_OP_global_max_pool;
-    const float *src = step->src[0]->data, *dst = step->dst->data, *diff = step->dst->diff->data;
+    const float *src = step->kept_src[0]->data, *dst = step->kept_dst->data;
+    const float *diff = step->dst->diff->data;
     memset(out->data, 0, out->bytes);
 #pragma omp parallel for collapse(2)
     for (int64_t i = 0; i < n; i++)

@@ -206,6 +206,21 @@ tl_channels tl_tensor_channels(const tl_tensor *tensor)
     return (tl_channels){1, 1, size / n, n, n, n};
 }
 
+static bool reads_dst_only(const tl_step *step)
+{
+    return step->op->backward_reads_dst_only != NULL && step->op->backward_reads_dst_only(step);
+}
+
+bool tl_backward_reads_src(const tl_step *step)
+{
+    return step->op->backward_reads_src && !reads_dst_only(step);
+}
+
+bool tl_backward_reads_dst(const tl_step *step)
+{
+    return step->op->backward_reads_dst || reads_dst_only(step);
+}
+
 tl_tensor *tl_tensor_root(tl_tensor *tensor)
 {
     while (tensor->alias != NULL)

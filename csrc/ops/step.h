@@ -58,6 +58,8 @@ typedef struct tl_op {
     void (*choose)(const tl_graph *graph, const tl_node *node, tl_layout spatial, tl_layout *src,
                    tl_layout *dst);
     bool backward_reads_src, backward_reads_dst;
+    /* Where attributes decide: of the two, backward reads only dst; NULL: the flags decide. */
+    bool (*backward_reads_dst_only)(const tl_step *step);
     /* src and dst have one shape and d dst / d src is 1: gradients may share memory, and backward
      * adds by itself where accumulate[i] is set */
     bool passes_diff;
@@ -81,8 +83,12 @@ struct tl_step {
     int n_src;
     tl_tensor **src; /* borrowed from the plan, the array is owned */
     tl_tensor *dst;
-    tl_tensor **diff_src; /* per source: where its gradient goes, or NULL; array owned */
-    bool *accumulate;     /* diff_src[i] is a temporary to be added to src[i]->diff; array owned */
+    /* src and dst as backward reads them: the same tensors, or copies that were made again. */
+    tl_tensor **kept_src; /* array owned */
+    tl_tensor *kept_dst;
+    const tl_step *repeats; /* in backward this step makes that one's result again; or NULL */
+    tl_tensor **diff_src;   /* per source: where its gradient goes, or NULL; array owned */
+    bool *accumulate; /* diff_src[i] is a temporary to be added to src[i]->diff; array owned */
     float *diff_weights[TL_MAX_WEIGHTS]; /* Keras layout, in the gradient region; NULL if frozen */
     bool wants_diff_weights[TL_MAX_WEIGHTS];
     bool training; /* a backward pass will follow */
@@ -130,6 +136,10 @@ bool tl_activation_eltwise(tl_activation kind, bool has_alpha, float alpha,
 tl_status tl_tensor_init(tl_tensor *tensor, int rank, const int64_t *dims, tl_layout layout,
                          int block, tl_error *err);
 void tl_tensor_clear(tl_tensor *tensor);
+
+/* Does the step's backward read its sources, its result? */
+bool tl_backward_reads_src(const tl_step *step);
+bool tl_backward_reads_dst(const tl_step *step);
 
 /* The tensor whose memory this one uses. */
 tl_tensor *tl_tensor_root(tl_tensor *tensor);

@@ -10,6 +10,13 @@ typedef struct tl_gradient {
     size_t size;
 } tl_gradient;
 
+/* A forward step that runs once more, before step `before` runs backward. */
+typedef struct tl_repeat {
+    tl_step step;
+    int before;
+    int time; /* on the plan's time line */
+} tl_repeat;
+
 struct tl_plan {
     const tl_graph *graph;
     tl_pool *pool;
@@ -21,6 +28,13 @@ struct tl_plan {
 
     int n_steps, cap_steps;
     tl_step *steps;
+    size_t repeat_from; /* bytes */
+    int n_repeats;
+    tl_repeat *repeats; /* later ones of the network first */
+    /* The time line: step i runs forward at i, the seeds are filled at n_steps, then backward
+     * steps and repeats run in turn until end_time. */
+    int *backward_time; /* per step */
+    int end_time;
     int n_tensors, cap_tensors;
     tl_tensor **tensors;    /* owned; tensors of values, gradients, temporaries, workspaces */
     tl_tensor **by_value;   /* [value * TL_LAYOUT_COUNT + layout], borrowed from tensors */
@@ -36,6 +50,7 @@ struct tl_plan {
     void *gradient_region;
     size_t gradient_bytes;
 
+    bool committed;       /* the arena can be used */
     void *arena;          /* the pool's */
     size_t arena_bytes;   /* scratchpad included */
     size_t scratchpad_at; /* its offset */
@@ -50,15 +65,15 @@ tl_status tl_plan_rewrite(tl_plan *plan, const tl_plan_spec *spec, tl_error *err
 /* steps.c: nodes -> steps with tensors in their layouts. */
 tl_status tl_plan_make_steps(tl_plan *plan, const tl_plan_spec *spec, tl_error *err);
 
-/* memory.c: live ranges, offsets, the arena. After it every tensor has an address. */
+/* repeat.c: what backward makes again; after it every step knows what its backward reads, and the
+ * time line is set. */
+tl_status tl_plan_choose_repeats(tl_plan *plan, tl_error *err);
+
+/* memory.c: live ranges, offsets, the arena. After it every tensor has an address, which
+ * tl_plan_commit makes usable: a plan that never runs takes no memory. */
 tl_status tl_plan_place(tl_plan *plan, tl_error *err);
+tl_status tl_plan_commit(tl_plan *plan, tl_error *err);
 
 tl_status tl_plan_new_tensor(tl_plan *plan, tl_tensor **out, tl_error *err);
-
-/* Position of step i's backward on the time line: forward 0..n-1, seeds n, backward n+1..2n. */
-static inline int tl_backward_time(const tl_plan *plan, int i)
-{
-    return 2 * plan->n_steps - i;
-}
 
 #endif

@@ -1,5 +1,4 @@
-/* Live ranges -> offsets in one arena. Time line: step i runs forward at i, the seeds are filled
- * at n, step i runs backward at 2n - i. Tensors that live at the same time never overlap. */
+/* Live ranges -> offsets in one arena. Tensors that live at the same time never overlap. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,20 +17,20 @@ static void touch(tl_tensor *tensor, int time)
 
 static void mark_live_ranges(tl_plan *plan)
 {
-    int end = 2 * plan->n_steps + 1;
+    int end = plan->end_time;
     for (int i = 0; i < plan->n_steps; i++) {
         tl_step *step = &plan->steps[i];
-        int back = tl_backward_time(plan, i);
+        int back = plan->backward_time[i];
         touch(step->dst, i);
         for (int k = 0; k < step->n_src; k++) {
             touch(step->src[k], i);
-            if (step->training && step->op->backward_reads_src)
-                touch(step->src[k], back);
+            if (step->training && tl_backward_reads_src(step))
+                touch(step->kept_src[k], back);
             if (step->diff_src[k] != NULL)
                 touch(step->diff_src[k], back);
         }
-        if (step->training && step->op->backward_reads_dst)
-            touch(step->dst, back);
+        if (step->training && tl_backward_reads_dst(step))
+            touch(step->kept_dst, back);
         if (step->dst->diff != NULL)
             touch(step->dst->diff, back);
         if (plan->workspaces[i] != NULL) {
@@ -41,6 +40,13 @@ static void mark_live_ranges(tl_plan *plan)
             else if (step->training)
                 touch(plan->workspaces[i], back);
         }
+    }
+    for (int i = 0; i < plan->n_repeats; i++) {
+        const tl_step *step = &plan->repeats[i].step;
+        int time = plan->repeats[i].time;
+        touch(step->dst, time);
+        for (int k = 0; k < step->n_src; k++)
+            touch(step->src[k], time);
     }
     for (int i = 0; i < plan->n_feeds; i++)
         if (plan->feeds[i] != NULL)
@@ -112,24 +118,11 @@ fail:
     return status;
 }
 
-/* Refuses what cannot fit, before the kernel's out-of-memory killer decides. */
-static tl_status check_memory(size_t bytes, tl_error *err)
-{
-    size_t available = tl_os_memory_available();
-    if (bytes <= available)
-        return TL_OK;
-    return tl_fail(err, TL_NOMEM,
-                   "the plan needs %zu MB of memory for activations and %zu MB are available; use "
-                   "a smaller batch_size or image size",
-                   bytes >> 20, available >> 20);
-}
-
 tl_status tl_plan_place(tl_plan *plan, tl_error *err)
 {
     mark_live_ranges(plan);
     TL_TRY(assign_offsets(plan, &plan->scratchpad_at, err));
     plan->arena_bytes = plan->scratchpad_at + rounded(plan->build.scratchpad_bytes);
-    TL_TRY(check_memory(plan->arena_bytes, err));
     TL_TRY(tl_pool_arena(plan->pool, plan->arena_bytes, &plan->arena, err));
     for (int i = 0; i < plan->n_tensors; i++) {
         tl_tensor *root = tl_tensor_root(plan->tensors[i]);
@@ -139,5 +132,29 @@ tl_status tl_plan_place(tl_plan *plan, tl_error *err)
     for (int i = 0; i < plan->n_steps; i++)
         if (plan->workspaces[i] != NULL)
             plan->steps[i].workspace = plan->workspaces[i]->data;
+    return TL_OK;
+}
+
+/* Refuses what cannot fit, before the kernel's out-of-memory killer decides: activations
+ * beyond those of the pool's other plans, and gradients. */
+static tl_status check_memory(const tl_plan *plan, tl_error *err)
+{
+    size_t used = tl_pool_committed(plan->pool), available = tl_os_memory_available();
+    size_t needed = plan->arena_bytes > used ? plan->arena_bytes - used : 0;
+    needed += plan->gradient_bytes;
+    if (needed <= available)
+        return TL_OK;
+    return tl_fail(err, TL_NOMEM,
+                   "activations and gradients need %zu MB more memory, %zu MB are available",
+                   needed >> 20, available >> 20);
+}
+
+tl_status tl_plan_commit(tl_plan *plan, tl_error *err)
+{
+    if (plan->committed)
+        return TL_OK;
+    TL_TRY(check_memory(plan, err));
+    TL_TRY(tl_pool_commit(plan->pool, plan->arena_bytes, err));
+    plan->committed = true;
     return TL_OK;
 }

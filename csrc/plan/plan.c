@@ -178,12 +178,28 @@ static tl_status create_steps(tl_plan *plan, tl_error *err)
             plan->workspaces[i]->bytes = step->workspace_bytes;
         }
     }
+    for (int i = 0; i < plan->n_repeats; i++)
+        if (plan->repeats[i].step.op->create != NULL)
+            TL_TRY(plan->repeats[i].step.op->create(&plan->build, &plan->repeats[i].step, err));
     return TL_OK;
+}
+
+/* What backward reads: at first, what forward wrote. */
+static void keep_everything(tl_plan *plan)
+{
+    for (int i = 0; i < plan->n_steps; i++) {
+        tl_step *step = &plan->steps[i];
+        memcpy(step->kept_src, step->src, (size_t)step->n_src * sizeof *step->src);
+        step->kept_dst = step->dst;
+    }
 }
 
 static tl_status bind_steps(tl_plan *plan, tl_error *err)
 {
     void *scratchpad = (char *)plan->arena + plan->scratchpad_at;
+    for (int i = 0; i < plan->n_repeats; i++)
+        if (plan->repeats[i].step.op->bind != NULL)
+            TL_TRY(plan->repeats[i].step.op->bind(&plan->repeats[i].step, scratchpad, err));
     for (int i = 0; i < plan->n_steps; i++)
         if (plan->steps[i].op->bind != NULL)
             TL_TRY(plan->steps[i].op->bind(&plan->steps[i], scratchpad, err));
@@ -194,6 +210,7 @@ static tl_status create(tl_plan *plan, const tl_plan_spec *spec, tl_error *err)
 {
     tl_status status = TL_OK;
     plan->graph = spec->graph;
+    plan->repeat_from = spec->repeat_from;
     tl_pool_retain(spec->pool);
     plan->pool = spec->pool;
     plan->n_threads = tl_compute_team();
@@ -208,6 +225,8 @@ static tl_status create(tl_plan *plan, const tl_plan_spec *spec, tl_error *err)
     TL_TRY(tl_plan_make_steps(plan, spec, err));
     TL_TRY(make_gradient_tensors(plan, err));
     TL_TRY(make_gradient_region(plan, err));
+    keep_everything(plan);
+    TL_TRY(tl_plan_choose_repeats(plan, err));
     TL_TRY(create_steps(plan, err));
     TL_TRY(tl_plan_place(plan, err));
     TL_TRY(bind_steps(plan, err));
@@ -236,6 +255,7 @@ static void clear_step(tl_step *step)
     if (step->op->destroy != NULL)
         step->op->destroy(step);
     tl_free(step->src);
+    tl_free(step->kept_src);
     tl_free(step->diff_src);
     tl_free(step->accumulate);
 }
@@ -246,6 +266,8 @@ void tl_plan_destroy(tl_plan *plan)
         return;
     for (int i = 0; i < plan->n_steps; i++)
         clear_step(&plan->steps[i]);
+    for (int i = 0; i < plan->n_repeats; i++)
+        clear_step(&plan->repeats[i].step);
     for (int i = 0; i < plan->n_tensors; i++) {
         tl_tensor_clear(plan->tensors[i]);
         tl_free(plan->tensors[i]);
@@ -254,11 +276,12 @@ void tl_plan_destroy(tl_plan *plan)
         tl_free(plan->nodes[i].src);
     for (int i = 0; i < plan->n_trainable; i++)
         tl_variable_release(plan->trainable[i]);
-    void *lists[] = {
-        plan->nodes,     plan->needed,     plan->needs_gradient, plan->is_feed,
-        plan->n_uses,    plan->steps,      plan->tensors,        plan->by_value,
-        plan->primary,   plan->feeds,      plan->outputs,        plan->seeds,
-        plan->trainable, plan->workspaces, plan->gradients,      plan->first_gradient};
+    void *lists[] = {plan->nodes,          plan->needed,     plan->needs_gradient,
+                     plan->is_feed,        plan->n_uses,     plan->steps,
+                     plan->tensors,        plan->by_value,   plan->primary,
+                     plan->feeds,          plan->outputs,    plan->seeds,
+                     plan->trainable,      plan->workspaces, plan->gradients,
+                     plan->first_gradient, plan->repeats,    plan->backward_time};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         tl_free(lists[i]);
     if (plan->stream != NULL)
@@ -295,6 +318,7 @@ tl_status tl_plan_forward(tl_plan *plan, const tl_feed *feeds, float *const *out
                           uint64_t seed, tl_error *err)
 {
     TL_TRY(tl_compute_check_team(plan->n_threads, err));
+    TL_TRY(tl_plan_commit(plan, err));
     plan->run.seed = seed;
     for (int i = 0; i < plan->n_steps; i++) {
         if (plan->steps[i].op->refresh == NULL)
@@ -350,6 +374,19 @@ static void add_into(float *sum, const float *more, int64_t n)
         kernels->add(sum + at, sum + at, more + at, n - at < BLOCK ? n - at : BLOCK);
 }
 
+/* Makes again what step i is the first of the backward pass to read; what others are made of
+ * comes first. */
+static tl_status run_repeats(tl_plan *plan, int i, tl_error *err)
+{
+    for (int r = plan->n_repeats - 1; r >= 0; r--)
+        if (plan->repeats[r].before == i) {
+            tl_step *step = &plan->repeats[r].step;
+            TL_TRY(check_cancelled(plan, i, err));
+            TL_TRY(step->op->forward(step, &plan->run, err));
+        }
+    return TL_OK;
+}
+
 tl_status tl_plan_backward(tl_plan *plan, tl_error *err)
 {
     for (int i = plan->n_steps - 1; i >= 0; i--) {
@@ -357,6 +394,7 @@ tl_status tl_plan_backward(tl_plan *plan, tl_error *err)
         if (!step->training)
             continue;
         TL_TRY(check_cancelled(plan, i, err));
+        TL_TRY(run_repeats(plan, i, err));
         if (step->op->backward == NULL)
             return tl_fail(err, TL_UNSUPPORTED, "layer '%s': no gradient for %s", step->name,
                            tl_op_name(step->node->kind));
@@ -391,7 +429,12 @@ void tl_plan_update_statistics(tl_plan *plan)
 
 size_t tl_plan_arena_bytes(const tl_plan *plan)
 {
-    return plan->arena_bytes + plan->gradient_bytes;
+    return plan->arena_bytes;
+}
+
+size_t tl_plan_gradient_bytes(const tl_plan *plan)
+{
+    return plan->gradient_bytes;
 }
 
 int tl_plan_n_steps(const tl_plan *plan)

@@ -19,7 +19,8 @@ typedef struct tl_plan_spec {
     int n_trainable;
     tl_variable *const *trainable; /* retained; none: an inference plan */
     int n_seeds;
-    const int *seeds; /* values the losses read, whose gradient the caller provides */
+    const int *seeds;   /* values the losses read, whose gradient the caller provides */
+    size_t repeat_from; /* cheap results of so many bytes are made again in backward */
 } tl_plan_spec;
 
 typedef enum tl_dtype { TL_F32, TL_U8 } tl_dtype;
@@ -54,8 +55,9 @@ float *tl_plan_gradient(const tl_plan *plan, int i);
 /* Writes the moving statistics that training-mode batch norms staged in forward. */
 void tl_plan_update_statistics(tl_plan *plan);
 
-/* Bytes of activations, gradients and scratch; of packed weights. */
+/* Bytes of activations, their gradients and scratch; of the gradients of weights. */
 size_t tl_plan_arena_bytes(const tl_plan *plan);
+size_t tl_plan_gradient_bytes(const tl_plan *plan);
 
 /* One line per step: layer, op, implementation, shape. Borrowed text, made at creation. */
 int tl_plan_n_steps(const tl_plan *plan);

@@ -50,6 +50,7 @@ static tl_status new_step(tl_plan *plan, const tl_op *op, const tl_node *node, c
     plan->n_steps++; /* from here on tl_plan_destroy clears it */
     size_t n = (size_t)n_src;
     TL_TRY(tl_calloc((void **)&step->src, n, sizeof *step->src, "a step", err));
+    TL_TRY(tl_calloc((void **)&step->kept_src, n, sizeof *step->kept_src, "a step", err));
     TL_TRY(tl_calloc((void **)&step->diff_src, n, sizeof *step->diff_src, "a step", err));
     TL_TRY(tl_calloc((void **)&step->accumulate, n, sizeof *step->accumulate, "a step", err));
     *out = step;

@@ -169,7 +169,7 @@ static int read_losses(plan_object *self, PyObject *list, const tl_graph *graph,
 }
 
 static int create_plan(plan_object *self, tl_py_state *state, const tl_graph *graph, tl_pool *pool,
-                       PyObject *trainable_list, PyObject *loss_list)
+                       PyObject *trainable_list, PyObject *loss_list, Py_ssize_t repeat_from)
 {
     int *feeds = NULL, *outputs = NULL, *seeds = NULL, done = -1;
     tl_variable **trainable = NULL;
@@ -193,9 +193,10 @@ static int create_plan(plan_object *self, tl_py_state *state, const tl_graph *gr
     }
     if (read_losses(self, loss_list, graph, outputs, seeds) < 0)
         goto fail;
-    struct create_args args = {&self->plan,
-                               {graph, self->n_feeds, feeds, self->n_outputs, outputs, pool,
-                                self->n_trainable, trainable, self->n_losses, seeds}};
+    struct create_args args = {
+        &self->plan,
+        {graph, self->n_feeds, feeds, self->n_outputs, outputs, pool, self->n_trainable, trainable,
+         self->n_losses, seeds, (size_t)repeat_from}};
     tl_job job = {.run = create_job, .arg = &args};
     done = tl_py_run_job(state, &job);
 fail:
@@ -208,16 +209,18 @@ fail:
 
 static PyObject *plan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"graph", "feeds", "outputs", "pool", "trainable", "losses", NULL};
+    static char *names[] = {"graph",     "feeds",  "outputs",     "pool",
+                            "trainable", "losses", "repeat_from", NULL};
     tl_py_state *state = tl_py_type_state(type);
     PyObject *graph, *feeds, *outputs, *pool, *trainable = NULL, *losses = NULL;
     PyObject *empty = PyTuple_New(0);
     if (empty == NULL)
         return NULL;
     trainable = losses = empty;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO!O!O|O!O!:Plan", names, &graph,
-                                     &PyTuple_Type, &feeds, &PyTuple_Type, &outputs, &pool,
-                                     &PyTuple_Type, &trainable, &PyTuple_Type, &losses)) {
+    Py_ssize_t repeat_from = (Py_ssize_t)1 << 20; /* smaller results are not worth a step */
+    if (!PyArg_ParseTupleAndKeywords(
+            args, kwargs, "OO!O!O|O!O!n:Plan", names, &graph, &PyTuple_Type, &feeds, &PyTuple_Type,
+            &outputs, &pool, &PyTuple_Type, &trainable, &PyTuple_Type, &losses, &repeat_from)) {
         Py_DECREF(empty);
         return NULL;
     }
@@ -228,7 +231,7 @@ static PyObject *plan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         self->graph = Py_NewRef(graph);
         self->feeds = Py_NewRef(feeds);
         self->outputs = Py_NewRef(outputs);
-        if (create_plan(self, state, core_graph, core_pool, trainable, losses) < 0)
+        if (create_plan(self, state, core_graph, core_pool, trainable, losses, repeat_from) < 0)
             Py_CLEAR(self);
     }
     Py_DECREF(empty);
@@ -602,7 +605,7 @@ static PyObject *plan_gradients(PyObject *object, PyObject *unused)
     return list;
 }
 
-/* steps() -> list of (layer, op) in the order of execution. */
+/* steps() -> list of (layer, op, bytes of the result) in the order of execution. */
 static PyObject *plan_steps(PyObject *object, PyObject *unused)
 {
     (void)unused;
@@ -610,10 +613,10 @@ static PyObject *plan_steps(PyObject *object, PyObject *unused)
     PyObject *list = PyList_New(tl_plan_n_steps(plan));
     for (int i = 0; list != NULL && i < tl_plan_n_steps(plan); i++) {
         const tl_step *step = tl_plan_step(plan, i);
-        PyList_SetItem(
-            list, i,
-            Py_BuildValue("(ss)", step->name,
-                          step->node != NULL ? tl_op_name(step->node->kind) : "reorder"));
+        PyList_SetItem(list, i,
+                       Py_BuildValue("(ssn)", step->name,
+                                     step->node != NULL ? tl_op_name(step->node->kind) : "reorder",
+                                     (Py_ssize_t)step->dst->bytes));
     }
     return list;
 }
@@ -622,6 +625,12 @@ static PyObject *plan_arena_bytes(PyObject *self, void *unused)
 {
     (void)unused;
     return PyLong_FromSize_t(tl_plan_arena_bytes(((plan_object *)self)->plan));
+}
+
+static PyObject *plan_gradient_bytes(PyObject *self, void *unused)
+{
+    (void)unused;
+    return PyLong_FromSize_t(tl_plan_gradient_bytes(((plan_object *)self)->plan));
 }
 
 #define KEYWORDS(f) (PyCFunction)(void (*)(void)) f, METH_VARARGS | METH_KEYWORDS
@@ -638,19 +647,23 @@ static PyMethodDef plan_methods[] = {
      "One whole training step; (losses, outputs)."},
     {"gradients", plan_gradients, METH_NOARGS,
      "gradients($self)\n--\n\nGradients of the last training step, as the update used them."},
-    {"steps", plan_steps, METH_NOARGS, "steps($self)\n--\n\n(layer, op) in order of execution."},
+    {"steps", plan_steps, METH_NOARGS,
+     "steps($self)\n--\n\n(layer, op, bytes of the result) in order of execution."},
     {NULL, NULL, 0, NULL},
 };
 
 static PyGetSetDef plan_getset[] = {
-    {"arena_bytes", plan_arena_bytes, NULL, "Bytes of activations, gradients and scratch.", NULL},
+    {"arena_bytes", plan_arena_bytes, NULL,
+     "Bytes of activations, their gradients and scratch, shared by the plans of a pool.", NULL},
+    {"gradient_bytes", plan_gradient_bytes, NULL, "Bytes of the gradients of weights.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyType_Slot plan_slots[] = {
     {Py_tp_doc,
-     "Plan(graph, feeds, outputs, pool, trainable=(), losses=())\n--\n\n"
-     "A graph made ready to run."},
+     "Plan(graph, feeds, outputs, pool, trainable=(), losses=(), repeat_from=1048576)\n--\n\n"
+     "A graph made ready to run. Backward makes cheap results of `repeat_from` bytes and more "
+     "again."},
     {Py_tp_new, plan_new},
     {Py_tp_dealloc, plan_dealloc},
     {Py_tp_methods, plan_methods},
