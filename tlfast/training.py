@@ -17,6 +17,7 @@ from tlfast import (
 from tlfast._batch_calls import NOT_HERE, BatchCalls
 from tlfast._compiled import CompiledLosses, CompiledMetrics
 from tlfast._fine_tune import FineTuning
+from tlfast._memory_plan import MemoryPlan, plan_memory
 from tlfast._metric_base import Mean
 from tlfast._rows import split_rows, unpacked
 from tlfast._steps import Steps
@@ -456,6 +457,33 @@ class Trainer(FineTuning, BatchCalls):
 
     # ---- inside ----------------------------------------------------------------------------------
 
+    def plan(
+        self, batch_size: int = 32, input_shape: tuple[int, ...] | None = None
+    ) -> MemoryPlan:
+        """Print how much memory training will take, before it starts.
+
+        Nothing is computed and no memory is taken for it. `fit` raises a MemoryError that names a
+        batch size that fits where there is too little.
+
+        Args:
+            batch_size: images per step.
+            input_shape: shape of one sample (height, width, channels); needed where the model
+                takes any size.
+
+        Returns:
+            The figures, in bytes.
+
+        Raises:
+            ValueError: a model that is not compiled, that has nothing to train, or of unknown
+                input size.
+        """
+        self._check_ready("plan")
+        if not self._engine_ready:
+            self._prepare_losses(None)
+        found = plan_memory(self, batch_size, input_shape)
+        print(found)
+        return found
+
     @property
     def _engine(self) -> Any:
         if self._engine_object is None:
@@ -533,10 +561,13 @@ class Trainer(FineTuning, BatchCalls):
         if self._engine_ready:
             return
         targets = source.targets(np.zeros(1, np.int64)) if hasattr(source, "targets") else None
-        self._losses.build(self._output_names_or_default(), self._output_shapes(), targets)
+        self._prepare_losses(targets)
         self._warn_about_losses()
-        self._engine.compile(self.optimizer, self._losses.losses, self._losses.weights)
         self._engine_ready = True
+
+    def _prepare_losses(self, targets: list[np.ndarray] | None) -> None:
+        self._losses.build(self._output_names_or_default(), self._output_shapes(), targets)
+        self._engine.compile(self.optimizer, self._losses.losses, self._losses.weights)
 
     def _warn_about_losses(self) -> None:
         if self._loss_warned:

@@ -1,0 +1,109 @@
+"""How much memory training will take, known before it starts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+MB = 1 << 20
+# What the lower bound grants for all that is no tensor of the network: the loader's batches, the
+# code of the kernels, Python's objects.
+ALLOWANCE = 100 * MB
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """Memory of a training step beyond what the process holds already, in bytes.
+
+    Attributes:
+        model: the model's name.
+        batch_size: images per step.
+        input_shapes: shape of one sample of each input.
+        activations: outputs of layers, their gradients and scratch memory, placed so that what is
+            not needed at the same time shares its place.
+        gradients: of the weights.
+        weights: values of all weights.
+        packed_weights: weights once more in the layouts the kernels read.
+        slots: the optimizer's averages.
+        pixels: batches that are read ahead.
+        convolutions: outputs of all trained convolutions, each once.
+    """
+
+    model: str
+    batch_size: int
+    input_shapes: tuple[tuple[int, ...], ...]
+    activations: int
+    gradients: int
+    weights: int
+    packed_weights: int
+    slots: int
+    pixels: int
+    convolutions: int
+
+    @property
+    def peak(self) -> int:
+        """The sum of all parts."""
+        return (
+            self.activations + self.gradients + self.weights + self.packed_weights + self.slots
+            + self.pixels
+        )  # fmt: skip
+
+    @property
+    def lower_bound(self) -> int:
+        """What training cannot do without: convolution outputs once, weights and slots, gradients,
+        and 100 MB for everything else."""
+        return self.convolutions + self.weights + self.slots + self.gradients + ALLOWANCE
+
+    def __str__(self) -> str:
+        shapes = ", ".join(str(shape) for shape in self.input_shapes)
+        rows = (
+            ("activations and scratch", self.activations),
+            ("gradients of weights", self.gradients),
+            ("weights", self.weights),
+            ("weights as the kernels read them", self.packed_weights),
+            ("optimizer slots", self.slots),
+            ("images read ahead", self.pixels),
+            ("peak", self.peak),
+            ("lower bound", self.lower_bound),
+        )
+        lines = [f"Memory to train '{self.model}' on {shapes} with batch_size={self.batch_size}:"]
+        lines += [f"  {name:34}{_megabytes(value):>10} MB" for name, value in rows]
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return (
+            f"<MemoryPlan of '{self.model}': {_megabytes(self.peak)} MB with "
+            f"batch_size={self.batch_size}>"
+        )
+
+
+def _megabytes(value: int) -> str:
+    return f"{value / MB:,.0f}"
+
+
+def plan_memory(model: Any, batch_size: int, input_shape: Sequence[int] | None) -> MemoryPlan:
+    """What `Model.plan` prints; see there."""
+    if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)):
+        raise TypeError(f"batch_size must be a whole number, got {batch_size!r}")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
+    shapes = _shapes(model, input_shape)
+    found = model._engine.memory_of(shapes, int(batch_size))
+    return MemoryPlan(model=model.name, batch_size=int(batch_size), input_shapes=shapes, **found)
+
+
+def _shapes(model: Any, input_shape: Sequence[int] | None) -> tuple[tuple[int, ...], ...]:
+    if input_shape is not None:
+        shapes = [tuple(int(size) for size in input_shape)]
+    else:
+        given = model.input_shape
+        given = given if isinstance(given, list) else [given]
+        shapes = [tuple(shape[1:]) for shape in given]
+    for shape in shapes:
+        if None in shape:
+            raise ValueError(
+                f"model '{model.name}' takes images of any size {shape}: say which with "
+                "input_shape=(height, width, channels)"
+            )
+    return tuple(shapes)
