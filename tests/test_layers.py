@@ -43,6 +43,7 @@ SHAPES = [
     (lambda: layers.ZeroPadding2D(1), (9, 8, 4)),
     (lambda: layers.ZeroPadding2D((1, 2)), (9, 10, 4)),
     (lambda: layers.Cropping2D(((1, 0), (2, 1))), (6, 3, 4)),
+    (lambda: layers.Cropping2D(((1, 0), (2, 1)), data_format="channels_first"), (7, 5, 1)),
     (lambda: layers.Flatten(), (168,)),
     (lambda: layers.Reshape((3, -1)), (3, 56)),
     (lambda: layers.Dense(9, activation="relu"), (7, 6, 9)),
@@ -68,6 +69,14 @@ def test_same_padding_covers_every_pixel_from_the_right_place(size, kernel, stri
     assert outputs == -(-size // stride)
     assert (size + before + after - kernel) // stride + 1 == outputs
     assert after - before in (0, 1)
+
+
+def test_cropping_of_the_last_two_axes_cuts_channels():
+    image = np.arange(2 * 4 * 5 * 3, dtype=np.float32).reshape(2, 4, 5, 3)
+    result, _ = call(layers.Cropping2D(((1, 2), (2, 0)), data_format="channels_first"), image)
+    assert np.array_equal(result, image[:, :, 1:-2, 2:])
+    result, _ = call(layers.Cropping2D(((1, 2), (0, 0)), data_format="channels_first"), image)
+    assert np.array_equal(result, image[:, :, 1:-2])
 
 
 def test_average_pooling_leaves_out_the_padding():

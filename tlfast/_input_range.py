@@ -5,8 +5,8 @@ the assumption of a scale, and the assumption is judged by whether those look li
 batch of pictures reaches near black or near white somewhere, is not one flat grey, and lies in
 0 to 255; grey pictures (cells, X-rays, scans) have three equal channels under the right scale only.
 
-The rules are made so that a right range is never called wrong; what is left undecided, and why, is
-listed in tests/test_input_range.py.
+What is left undecided, and why, is listed in tests/test_input_range.py. A right range can be
+called wrong where all pictures of the first batches are pale: no pixel below 112, none above 225.
 """
 
 from collections.abc import Sequence
@@ -21,6 +21,8 @@ _TAIL = 0.005  # share of the values left out at both ends: text in scans, overs
 _OVERSHOOT = 30.0  # bicubic resizing goes beyond 0..255 by about this much
 _STRICT = 0.05  # share of the contrast, the same for a range that is not the expected one
 _FLAT = 6.0  # pictures with less contrast than this say nothing
+_NAMED = 30.0  # less contrast, far from black and white, is a coincidence
+_CLEAR = 20.0  # times more contrast: pixels divided by 64 and more, not pictures of one grey
 _SCALED_TWICE = 2.5  # many different values within this contrast cannot come from whole pixels
 _MANY_VALUES = 16
 _BELOW_BLACK = 0.5
@@ -162,7 +164,8 @@ def judge(stats: Statistics, expected: str) -> Verdict:
         if kind != expected_kind and seen.within(1.0 + _STRICT * seen.contrast):
             others[kind] = seen
     if not own.within(_OVERSHOOT):
-        return Verdict(False, _clearest({k: seen for k, seen in others.items() if seen.pictures}))
+        named = {k: s for k, s in others.items() if s.pictures or s.contrast >= _NAMED}
+        return Verdict(False, _clearest(named))
     if own.contrast < _FLAT:
         return _judge_flat(stats, own, others)
     if len(stats.grey) == 1:
@@ -187,11 +190,15 @@ def judge(stats: Statistics, expected: str) -> Verdict:
 
 def _judge_flat(stats: Statistics, own: _Pixels, others: dict[str, _Pixels]) -> Verdict:
     """One flat colour under the expected scale: pictures under another one, or scaled twice."""
-    clear = {kind: seen for kind, seen in others.items() if seen.contrast >= _FLAT}
+    clear = {
+        kind: seen for kind, seen in others.items()
+        if seen.contrast >= max(_FLAT, _CLEAR * own.contrast)
+    }  # fmt: skip
     # Whole numbers in a small range are black pixels, and not pixels divided by anything.
     if clear and not stats.whole:
         return Verdict(False, _clearest(clear))
-    scaled = own.contrast < _SCALED_TWICE or own.low < -_BELOW_BLACK
+    many = stats.images >= _FEW_IMAGES
+    scaled = own.low < -_BELOW_BLACK or (many and own.contrast < _SCALED_TWICE)
     return Verdict(not (scaled and stats.distinct > _MANY_VALUES))
 
 

@@ -115,9 +115,17 @@ class Request:
                 f"include_preprocessing=True of {self.application} needs RGB pictures (3 channels)."
                 f" Received: input shape {image.shape}"
             )
-        # Operations and layers without weights, which Keras has too: files of weights fit as ever.
-        x = image[..., ::-1] if scale.bgr else image
-        return layers.Rescaling(scale.factor, offset=scale.offset)(x)
+        # Layers that Keras has too, and without weights, so that files of weights fit as ever.
+        if not scale.bgr:
+            return layers.Rescaling(scale.factor, offset=scale.offset)(image)
+        x = layers.Rescaling(scale.factor, offset=scale.offset[::-1])(image)
+        # Neither x[..., ::-1], which Keras does not read from .h5 files, nor a convolution, which
+        # would have weights.
+        channels = [
+            layers.Cropping2D(((0, 0), (c, 2 - c)), data_format="channels_first")(x)
+            for c in (2, 1, 0)
+        ]
+        return layers.Concatenate()(channels)
 
     def top(self, x: KerasTensor, pool_names: tuple[str | None, str | None]) -> KerasTensor:
         """The classifier, or the global pooling without it.

@@ -38,22 +38,23 @@ class Scale:
 
     @property
     def factor(self) -> float | list[float]:
-        """value = pixel * factor + offset; a number, or one per channel."""
-        return self._per_channel([1.0 / s for s in self.std])
+        """value = pixel * factor + offset; a number where the channels have the same."""
+        return _short([1.0 / s for s in self.std])
 
     @property
     def offset(self) -> float | list[float]:
         """See `factor`."""
-        return self._per_channel([-m / s for m, s in zip(self.mean, self.std, strict=True)])
-
-    def _per_channel(self, numbers: list[float]) -> float | list[float]:
-        return numbers[0] if self.uniform else numbers
+        return _short([-m / s for m, s in zip(self.mean, self.std, strict=True)])
 
     @property
     def bounds(self) -> tuple[float, float]:
         """Lowest and highest value of pixels 0 to 255, over the three channels."""
         pairs = list(zip(self.mean, self.std, strict=True))
         return min(-m / s for m, s in pairs), max((255.0 - m) / s for m, s in pairs)
+
+
+def _short(numbers: list[float]) -> float | list[float]:
+    return numbers[0] if len({*numbers}) == 1 else numbers
 
 
 def _same(mean: float, std: float, text: str) -> Scale:

@@ -64,7 +64,8 @@ class Cropping2D(Layer):
 
     Args:
         cropping: n, (rows, columns), or ((top, bottom), (left, right)).
-        data_format: "channels_last" or None.
+        data_format: "channels_last", None, or "channels_first": the last two axes are cut. On
+            images (height, width, channels), ((0, 0), (2, 0)) then leaves the last of 3 channels.
         **kwargs: name, trainable, dtype, input_shape; see `Layer`.
     """
 
@@ -75,23 +76,37 @@ class Cropping2D(Layer):
     ) -> None:
         super().__init__(**kwargs)
         where = f"layer '{self.name}' (Cropping2D)"
-        self.data_format = check_data_format(data_format, where)
+        self._cuts_last = data_format == "channels_first"
+        self.data_format = data_format if self._cuts_last else check_data_format(data_format, where)
         self.cropping = _sides("cropping", cropping, where)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        batch, height, width, channels = input_shape
+        first = 2 if self._cuts_last else 1
         sizes = [None if size is None else size - sum(cut)
-                 for size, cut in zip((height, width), self.cropping, strict=True)]
+                 for size, cut in zip(input_shape[first : first + 2], self.cropping, strict=True)]
         if any(size is not None and size <= 0 for size in sizes):
             raise ValueError(
                 f"Layer '{self.name}' (Cropping2D): cropping={self.cropping} leaves nothing of an "
                 f"input of shape {tuple(input_shape)}"
             )
-        return (batch, *sizes, channels)
+        return (*input_shape[:first], *sizes, *input_shape[first + 2 :])
 
     def lower(self, g: Any, inputs: list[int], training: bool) -> int:
-        pads = (*self.cropping[0], *self.cropping[1])
-        return g.add("crop2d", inputs, [], self.name, pads=pads) if any(pads) else inputs[0]
+        (top, bottom), (left, right) = self.cropping
+        if not self._cuts_last:
+            return self._cut(g, inputs[0], (top, bottom, left, right))
+        x = self._cut(g, inputs[0], (0, 0, top, bottom))
+        if not left + right:
+            return x
+        height, width, channels = g.shape(x)[1:]
+        # The core cuts the axes of pictures: the channels become the columns of one.
+        x = g.add("reshape", [x], [], self.name, shape=(height * width, channels, 1))
+        x = self._cut(g, x, (0, 0, left, right))
+        shape = (height, width, channels - left - right)
+        return g.add("reshape", [x], [], self.name, shape=shape)
+
+    def _cut(self, g: Any, x: int, pads: tuple[int, int, int, int]) -> int:
+        return g.add("crop2d", [x], [], self.name, pads=pads) if any(pads) else x
 
     def get_config(self) -> dict:
         return {**super().get_config(), "cropping": self.cropping,
