@@ -378,7 +378,7 @@ def test_bits_depend_on_nothing_but_the_image(rng):
     net, outputs = frozen_net(rng)
     feeds = net.draw(16)[0]
     expected = None
-    for n in (1, 2, 3):
+    for n in (1, 2, 4):
         with threads(n):
             pool = _core.Pool()
             for batch in (16, 5, 2, 1) if n == 1 else (16, 1):

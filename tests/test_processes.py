@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import tlfast
-from tlfast import layers
+from tlfast import layers, utils
 
 
 def model_of(seed: int):
@@ -106,6 +106,33 @@ def test_pools_predict_and_train(method):
             assert np.array_equal(answer.result(timeout=120), want)
         for training in trainings:
             assert same(training.result(timeout=120), trained)
+
+
+def train_with_chance(seed: int) -> list[np.ndarray]:
+    """Weights after two epochs with drawn weights, flips, dropout and order; two threads."""
+    tlfast.set_num_threads(2)
+    utils.set_random_seed(seed)
+    model = tlfast.Sequential([
+        tlfast.Input((16, 16, 3)), layers.RandomFlip("horizontal"), layers.RandomZoom(0.2),
+        layers.Conv2D(8, 3, activation="relu"), layers.BatchNormalization(),
+        layers.GlobalAveragePooling2D(), layers.Dropout(0.3),
+        layers.Dense(3, activation="softmax"),
+    ])  # fmt: skip
+    model.compile("adam", "sparse_categorical_crossentropy")
+    x, y = data_of(7)
+    history = model.fit(x, y, batch_size=8, epochs=2, verbose=0).history["loss"]
+    tlfast.set_num_threads(0)
+    return [*model.get_weights(), np.array(history)]
+
+
+def test_the_same_seed_gives_the_same_bits():
+    """In this process again, and in a new one."""
+    first = train_with_chance(8)
+    assert same(train_with_chance(8), first)
+    assert not same(train_with_chance(9), first)
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
+        assert same(pool.submit(train_with_chance, 8).result(timeout=120), first)
 
 
 def test_two_threads_train_two_models():
