@@ -5,8 +5,8 @@
 200 comparisons of two identical arms: a softmax layer on the features of a frozen
 EfficientNet-Lite0 of the solar cells (package elpv-dataset), each arm with seeds of its own and its
 learning rate chosen from the grid on validation, as `compare` does it. Every twentieth comparison
-has another draw of the train, validation and test parts. A difference may be claimed in at most 8 %.
-Then 6 points are planted: of the test images that one arm mostly gets right 9 % become wrong,
+has another draw of the train, validation and test parts. A difference may be claimed in at most
+8 %. Then 6 points are planted: of the test images that one arm mostly gets right 9 % become wrong,
 and 3 % the other way round. They must be found in at least 80 %. Exit status 1 otherwise.
 
 Trainings are shared: the seeds of a comparison are drawn from 16 per draw of the parts.

@@ -74,6 +74,11 @@ def test_given_validation_folder(image_tree):
     assert "the validation part is the folder given" in parts.notes
 
 
+def test_train_folder_without_a_test_folder(image_tree):
+    top = image_tree(("train/a", "train/b"), 12)
+    assert _parts.divide(top).counts() == {"train": [7, 7], "validation": [2, 2], "test": [3, 3]}
+
+
 def test_same_image_in_two_classes(image_tree):
     top = image_tree(("a", "b"), 4)
     shutil.copy(top / "a" / "000.jpg", top / "b" / "same.jpg")
@@ -138,7 +143,7 @@ def test_order_of_the_arms():
 def test_optimizer_objects():
     given = [keras.optimizers.SGD(momentum=0.9), keras.optimizers.Adam(3e-4)]
     arms = _arms.make_arms("VGG16", "all", given)
-    assert [arm.name for arm in arms] == ["VGG16, frozen, SGD(momentum=0.9)", "VGG16, frozen, Adam"]
+    assert [arm.label for arm in arms] == ["SGD(momentum=0.9)", "Adam(learning_rate=0.0003)"]
     assert [arm.own_rate for arm in arms] == [None, pytest.approx(3e-4)]
     made = arms[0].make_optimizer(0.25)
     assert made.momentum == 0.9 and float(made.learning_rate) == 0.25

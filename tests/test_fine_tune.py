@@ -176,7 +176,7 @@ def test_what_is_printed(rng, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == (
         "1 epoch of the head (head: 14 weights) at learning rate 0.02, 4 layers in front of it "
-        "frozen"
+        "frozen; pixels in a range that the network was not made for are an error"
     )
     assert (
         "2 epochs of all layers: learning rate 0.01 in the head, 0.0001 in conv_1, falling to 0; "
@@ -256,6 +256,11 @@ def test_head_by_name(rng, capsys):
 def test_wrong_arguments(rng, arguments, sentence):
     with pytest.raises(ValueError, match=sentence):
         network().fine_tune(data(rng), **{"epochs": 1, "verbose": 0, **arguments})
+
+
+def test_a_tuple_of_three_is_refused(rng):
+    with pytest.raises(ValueError, match=r"a pair \(x, y\). Received: a tuple of 3; with sample"):
+        network().fine_tune((*data(rng), np.ones(12)), epochs=1)
 
 
 def test_not_compiled(rng, image_tree):

@@ -228,6 +228,11 @@ def _prepare_data(
 ) -> tuple[Any, Any]:
     """(data, validation data) for `fit`; folders become datasets of the model's size."""
     if not isinstance(data, (str, os.PathLike)):
+        if isinstance(data, tuple) and len(data) != 2:
+            raise ValueError(
+                f"Arrays are given as a pair (x, y). Received: a tuple of {len(data)}; with sample "
+                "weights use tlfast.data.Dataset.from_tensor_slices((x, y, weights)).batch(32)."
+            )
         if not model.compiled:
             raise ValueError(
                 f"model '{model.name}' is not compiled: call compile() with the loss that goes "
@@ -296,7 +301,8 @@ def _describe_first(model: Any, division: _Division, epochs: int, rate: float) -
     names = ", ".join(layer.name for layer in division.head)
     return (
         f"{_epochs(epochs)} of the head ({names}: {count:,} weights) at learning rate {rate:g}, "
-        f"{len(division.body)} layers in front of it frozen"
+        f"{len(division.body)} layers in front of it frozen; pixels in a range that the network "
+        "was not made for are an error"
     )
 
 

@@ -78,6 +78,7 @@ def _add_compare(commands: argparse._SubParsersAction) -> None:
 
     compare = commands.add_parser(
         "compare",
+        usage="tlfast compare DIR [options]",
         help="train frozen, partly frozen and unfrozen networks on your images and compare them",
         description="Trains networks with all, some or no layers frozen on a folder of images, "
         "chooses learning rate and epoch on a validation part, and says on a test part which is "

@@ -126,7 +126,6 @@ def _optimizer(given: Any) -> tuple[str, dict[str, Any], float | None]:
         if key not in ("name", "learning_rate") and value != own[key]
     ]
     name = type(made).__name__
-    label = f"{name}({', '.join(changed)})" if changed else name
     config.pop("name")
     rate = config.pop("learning_rate")
     if not isinstance(rate, float):
@@ -134,6 +133,9 @@ def _optimizer(given: Any) -> tuple[str, dict[str, Any], float | None]:
             f"optimizer={given!r}: the learning rates compared are numbers; leave the schedule out."
         )
     own_rate = None if rate == own["learning_rate"] else rate
+    if own_rate is not None:
+        changed.insert(0, f"learning_rate={own_rate:g}")
+    label = f"{name}({', '.join(changed)})" if changed else name
     return label, {"class_name": name, "config": config}, own_rate
 
 

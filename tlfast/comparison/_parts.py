@@ -97,7 +97,7 @@ def divide(
             raise ValueError(f"`{name}` is a share between 0 and 1, for example 0.2, got {share!r}")
     top = _files.check_directory(folder)
     given = _given_parts(top)
-    if "train" not in given or "test" not in given:
+    if "train" not in given:
         given = {"train": top}
     class_names = _class_names(given)
     found = {name: _images(path, class_names) for name, path in given.items()}
