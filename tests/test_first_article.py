@@ -30,7 +30,7 @@ classes_path = "utils/classes.txt"
 train_dataset_path = "./dataset/train"
 test_dataset_path = "./dataset/test"
 
-input_dim = 139
+input_dim = 75
 epochs = 2
 lr = 0.01
 head = "xception"
@@ -198,7 +198,7 @@ def test_the_project_as_it_stands(project, monkeypatch):
 
     path = f"dataset/test/{CLASSES[0]}/1.jpg"
     lines = run(project, "test.py", path).splitlines()
-    image = keras.utils.load_img(path, target_size=(139, 139))
+    image = keras.utils.load_img(path, target_size=(75, 75))
     probabilities = model.predict(keras.utils.img_to_array(image)[None], verbose=0)[0]
     found = next(line for line in lines if line.startswith(CLASSES)).split(" ")
     assert found[0] == CLASSES[probabilities.argmax()]
@@ -206,7 +206,7 @@ def test_the_project_as_it_stands(project, monkeypatch):
     test_ds = keras.utils.image_dataset_from_directory(
         "dataset/test",
         label_mode="categorical",
-        image_size=(139, 139),
+        image_size=(75, 75),
         shuffle=False,
         verbose=False,
     )

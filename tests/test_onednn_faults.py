@@ -2,6 +2,7 @@
 right all the same."""
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -62,6 +63,47 @@ def test_stride_two_on_odd_and_small_images(size, window, blocked, rng):
     x = image(net, (size, 5, 16), blocked)
     y = net.conv(x, 16, window, strides=(2, 2), pads=(0, 0, 1, 1) if window == 3 else (0, 0, 0, 0))
     check_gradients(net, [y], batch=2, directions=1)
+
+
+WINDOWS = [
+    # image, window, strides, pads
+    ((3, 3), (7, 1), (1, 1), (3, 3, 0, 0)),
+    ((3, 3), (1, 7), (1, 1), (0, 0, 3, 3)),
+    ((1, 1), (3, 3), (1, 1), (1, 1, 1, 1)),
+    ((2, 5), (3, 3), (2, 2), (1, 1, 1, 1)),
+    ((4, 4), (5, 5), (1, 1), (2, 2, 2, 2)),
+]
+
+
+@LAYOUTS
+@pytest.mark.parametrize("image_size, window, strides, pads", WINDOWS)
+def test_weights_of_a_window_larger_than_the_image(
+    image_size, window, strides, pads, blocked, rng
+):
+    """In blocks of channels their gradient is a reference loop where the window is the higher."""
+    net = Net(rng)
+    y = net.conv(image(net, (*image_size, 24), blocked), 32, window, strides=strides, pads=pads)
+    check_forward(net, [y], 3)
+    check_gradients(net, [y], batch=3)
+
+
+@pytest.mark.unsanitized
+def test_they_take_no_longer_than_in_an_image_that_is_large_enough(rng):
+    def milliseconds(height: int) -> float:
+        net = Net(rng)
+        y = net.conv(image(net, (height, 3, 128), True), 128, (7, 1), pads=(3, 3, 0, 0))
+        plan = training_plan(net, [y], [MSE], 8)
+        feeds, target = net.draw(8), [np.zeros((8, *net.shapes[y]), np.float32)]
+        plan.train(feeds, target)
+        taken = []
+        for _ in range(5):
+            start = time.perf_counter()
+            plan.train(feeds, target)
+            taken.append(time.perf_counter() - start)
+        return 1000 * min(taken)
+
+    small, large = milliseconds(3), milliseconds(9)  # a third of the work, or less
+    assert small < 2 * large, (small, large)
 
 
 def test_a_small_head_and_many_threads(rng):

@@ -83,15 +83,26 @@ static tl_status infer(const tl_graph *graph, const tl_node *node, tl_value *dst
     return TL_OK;
 }
 
+/* A window higher than its image: InceptionV3's 7x1 below 139 pixels, VGG16's last 3x3 at 32. */
+static bool exceeds_image(const tl_graph *graph, const tl_node *node)
+{
+    int64_t window = (node->weights[0]->dims[0] - 1) * node->attrs.dilation[0] + 1;
+    return window > graph->values[node->src[0]].dims[1];
+}
+
 /* A blocked plan: images (up to 4 channels) come in as nchw, the only source layout with a fast
- * kernel into a blocked result; groups of few channels have fast kernels in nhwc only. */
+ * kernel into a blocked result; groups of few channels have fast kernels in nhwc only; for the
+ * weights of a window higher than the image there is only a reference loop in blocks (20 times
+ * slower). */
 static void choose(const tl_graph *graph, const tl_node *node, tl_layout spatial, tl_layout *src,
                    tl_layout *dst)
 {
     int64_t groups = n_groups(node), in = graph->values[node->src[0]].dims[3];
     bool few_per_group = !is_depthwise(node) && groups > 1 && in / groups % 16 != 0;
     bool multiplies = is_depthwise(node) && n_out(node) != in;
-    *src = *dst = few_per_group || multiplies ? TL_LAYOUT_PLAIN : spatial;
+    bool plain =
+        few_per_group || multiplies || (!is_depthwise(node) && exceeds_image(graph, node));
+    *src = *dst = plain ? TL_LAYOUT_PLAIN : spatial;
     if (*src == TL_LAYOUT_BLOCKED && in <= 4 && groups == 1)
         *src = TL_LAYOUT_NCHW;
 }
