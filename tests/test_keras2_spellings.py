@@ -118,6 +118,13 @@ def test_lr(kind):
     assert got["o"].learning_rate == 0.125
 
 
+def test_values_by_the_backend():
+    optimizer = optimizers.SGD(0.5)
+    names = {"K": keras.backend, "rate": optimizer.learning_rate}
+    once("K.set_value(rate, 0.25)", names)
+    assert once("x = K.get_value(rate)", names)["x"] == 0.25 == optimizer.learning_rate
+
+
 def network(units: int = 2, seed: int = 3, metrics=("accuracy",)):
     tlfast.utils.set_random_seed(seed)
     activation = "softmax" if units > 1 else "sigmoid"

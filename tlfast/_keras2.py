@@ -183,7 +183,7 @@ class OldModule(ModuleType):
     """
 
     def __init__(self, path: str) -> None:
-        super().__init__(f"tlfast.{path}", f"Names of Keras 2; now in tlfast.{MODULES[path]}")
+        super().__init__(f"tlfast.{path}", f"Names now in tlfast.{MODULES[path]}".rstrip("."))
         self._path = path
 
     def _target(self) -> ModuleType:

@@ -1,11 +1,13 @@
 """The few names of `keras.backend` that training scripts use."""
 
 import gc
+from typing import Any
 
+from tlfast import _keras2
 from tlfast._naming import get_uid, reset_names
 
-__all__ = ["clear_session", "epsilon", "floatx", "get_uid", "image_data_format",
-           "set_image_data_format"]
+__all__ = ["clear_session", "epsilon", "floatx", "get_uid", "get_value", "image_data_format",
+           "set_image_data_format", "set_value"]
 
 
 def clear_session(free_memory: bool = True) -> None:
@@ -45,3 +47,15 @@ def floatx() -> str:
 def epsilon() -> float:
     """Return 1e-7, the guard Keras uses inside logarithms and divisions."""
     return 1e-7
+
+
+def get_value(x: Any) -> Any:
+    """The Keras 2 way to read a weight or `optimizer.learning_rate`: `x.numpy()`."""
+    _keras2.say("backend.get_value(x)", "x.numpy()")
+    return x.numpy()
+
+
+def set_value(x: Any, value: Any) -> None:
+    """The Keras 2 way to set a weight or `optimizer.learning_rate`: `x.assign(value)`."""
+    _keras2.say("backend.set_value(x, value)", "x.assign(value)")
+    x.assign(value)
