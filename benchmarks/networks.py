@@ -19,16 +19,18 @@ def weight(path: str, shape: tuple[int, ...]) -> np.ndarray:
     """Values of a weight by its name: non-trivial batch norm, activations that stay of order 1."""
     rng = np.random.default_rng(zlib.crc32(path.encode()))
     kind = path.rsplit("/", 1)[-1]
-    if kind == "moving_variance":
+    if kind in ("moving_variance", "variance"):
         values = rng.uniform(0.5, 2, shape)
-    elif kind == "moving_mean":
+    elif kind in ("moving_mean", "mean"):
         values = rng.uniform(-0.1, 0.1, shape)
     elif kind == "gamma":
         values = rng.uniform(0.5, 1.5, shape)
+    elif kind == "count":  # of a Normalization
+        values = np.ones(shape)
     elif kind in ("beta", "bias"):
         values = rng.uniform(-0.1, 0.1, shape)
     else:
-        depthwise = len(shape) == 4 and "dwconv" in path
+        depthwise = len(shape) == 4 and ("dwconv" in path or "depthwise" in path)
         fan_in = np.prod(shape[:2]) if depthwise else np.prod(shape[:-1])
         values = rng.normal(0, np.sqrt(1.2 / fan_in), shape)
     return values.astype(np.float32)

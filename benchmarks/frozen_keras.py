@@ -5,25 +5,16 @@ article   the same script with Keras
 by-hand   Keras, features computed once, then a head on them; and scikit-learn's LogisticRegression
 """
 
-import json
 import os
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from serving import memory, serve
 
 BATCH = 16
-
-
-def memory(field: str) -> float:
-    """VmRSS or VmHWM of this process in MB."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(field):
-            return int(line.split()[1]) / 1024
-    raise KeyError(field)
 
 
 class Contender:
@@ -121,16 +112,5 @@ def seconds(work: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def main() -> None:
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # whatever a framework prints goes to stderr
-    contender = Contender(sys.argv[1])
-    answers.write(json.dumps(contender.versions()) + "\n")
-    for line in sys.stdin:
-        request = json.loads(line)
-        answer = getattr(contender, request.pop("what"))(**request)
-        answers.write(json.dumps(answer) + "\n")
-
-
 if __name__ == "__main__":
-    main()
+    serve(Contender(sys.argv[1]))

@@ -1,0 +1,184 @@
+"""A new head on a frozen network, 224x224, batch 16, the same weights and images for all.
+
+tlfast runs the article's script; beside it, each in its own process and in turns, Keras with the
+same script, Keras with features computed once by hand, and scikit-learn on those features. Keras
+runs with TensorFlow's oneDNN kernels on and off (it leaves them off on CPUs without AVX-512); the
+faster one counts. Memory is that of processes of their own, which run the article's script once
+(fit with validation data, evaluate, predict). Outputs are compared before anything is timed.
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from process import Worker, keep, machine, middle, peer
+
+NETWORKS = ("resnet50", "efficientnetlite0")
+# Name of a contender: what its process runs, and TensorFlow's TF_ENABLE_ONEDNN_OPTS.
+CONTENDERS = {
+    "tlfast": ("tlfast", None),
+    "article": ("article", "0"),
+    "article, oneDNN": ("article", "1"),
+    "by hand": ("by-hand", "0"),
+    "by hand, oneDNN": ("by-hand", "1"),
+}
+EPOCHS = 20
+AGREE = 1e-4  # of the largest feature
+IMPORTS = 11
+
+
+def start(name: str) -> Worker:
+    kind, onednn = CONTENDERS[name]
+    if onednn is None:
+        return Worker(name, ["frozen_keras.py", kind], sys.executable, {})
+    environment = {"TF_ENABLE_ONEDNN_OPTS": onednn}
+    return Worker(name, ["frozen_keras.py", kind], peer("TLFAST_PEER_KERAS"), environment)
+
+
+def make_images(folder: Path, count: int) -> None:
+    """Two classes of JPEG files of the size of small photographs."""
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[0:375, 0:500]
+    for number in range(count):
+        label = ("one", "two")[number % 2]
+        planes = []
+        for _ in range(3):
+            a, b = rng.uniform(0.01, 0.2, 2) * (1 + number % 2)
+            planes.append(127 + 90 * np.sin(a * x + b * y + rng.uniform(0, 6)))
+        pixels = np.stack(planes, -1) + rng.normal(0, 12, (375, 500, 3))
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        image = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+        image.save(folder / label / f"{number:04d}.jpg", quality=90)
+
+
+def check_outputs(workers: dict[str, Worker], network: str, folder: Path) -> float:
+    """Largest difference of the features, as a share of the largest feature; ends where it is
+    too large."""
+    path = folder / "pixels.npy"
+    rng = np.random.default_rng(1)
+    np.save(path, rng.uniform(0, 255, (3, 224, 224, 3)).astype(np.float32))
+    found = {
+        name: np.array(worker.ask("features", network=network, pixels=str(path)))
+        for name, worker in workers.items()
+    }
+    theirs = found["article"]
+    difference = max(float(np.abs(f - theirs).max() / np.abs(theirs).max()) for f in found.values())
+    if not difference <= AGREE:
+        sys.exit(f"{network}: features differ by {difference:.1e} of the largest, allowed {AGREE}")
+    return difference
+
+
+def measure(network: str, images: int, rounds: int) -> dict[str, Any]:
+    """All contenders in turns on one network."""
+    workers = {name: start(name) for name in CONTENDERS}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        make_images(folder / "warm", 2 * 16)
+        make_images(folder / "images", images)
+        result: dict[str, Any] = {"difference": check_outputs(workers, network, folder)}
+        result["versions"] = {name: worker.versions for name, worker in workers.items()}
+        for worker in workers.values():
+            worker.ask("run", network=network, folders=[str(folder / "warm")] * 2, epochs=1)
+        runs: dict[str, list[dict[str, float]]] = {name: [] for name in CONTENDERS}
+        for number in range(rounds):
+            # Copies, so that nothing computed in an earlier fit can be found again.
+            copies = [str(folder / f"images-{number}-{copy}") for copy in (0, 1)]
+            for copy in copies:
+                shutil.copytree(folder / "images", copy)
+            for name, worker in workers.items():
+                answer = worker.ask("run", network=network, folders=copies, epochs=EPOCHS)
+                runs[name].append(answer)
+        result["runs"] = runs
+        for worker in workers.values():
+            worker.close()
+        result["memory"] = {
+            name: memory_of_script(name, network, str(folder / "images"))
+            for name in CONTENDERS
+            if not name.startswith("by hand")
+        }
+    return result
+
+
+def memory_of_script(name: str, network: str, folder: str) -> dict[str, float]:
+    worker = start(name)
+    found = worker.ask("script", network=network, folder=folder)
+    worker.close()
+    return found
+
+
+def report(network: str, result: dict[str, Any], images: int) -> None:
+    """Ratios first, then seconds and megabytes; of Keras' two settings the faster one counts."""
+    runs, memory = result["runs"], result["memory"]
+
+    def of(name: str, what: str) -> tuple[float, float, float]:
+        return middle([run[what] for run in runs[name]])
+
+    first = {name: of(name, "first") for name in CONTENDERS}
+    whole = {name: of(name, "all") for name in CONTENDERS}
+    peers = [name for name in CONTENDERS if name != "tlfast"]
+
+    def best(script: str, table: dict[str, Any]) -> Any:
+        return min(table[name] for name in peers if name.startswith(script))
+
+    logistic = min(of(name, "sklearn")[0] for name in peers if name.startswith("by hand"))
+    article = min((n for n in peers if n.startswith("article")), key=lambda n: first[n][0])
+    ours = whole["tlfast"][0]
+    print(f"\n{network}, {images} images, median of {len(runs['tlfast'])} rounds in turns")
+    print(f"  features agree to {result['difference']:.1e} of the largest")
+    ratio = best("", first)[0] / first["tlfast"][0]
+    print(f"  first pass, fastest peer / tlfast        {ratio:.2f}x")
+    print(f"  {EPOCHS} epochs / one pass, tlfast             {ours / first['tlfast'][0]:.2f}x")
+    for label, seconds in (
+        ("the article's script", best("article", whole)[0]),
+        ("features by hand", best("by hand", whole)[0]),
+        ("scikit-learn on them", logistic),
+    ):
+        print(f"  {EPOCHS} epochs, {label:20} / tlfast   {seconds / ours:.2f}x")
+    for field, label in (("peak", "peak memory"), ("over_import", "peak over import")):
+        ratio = memory["tlfast"][field] / memory[article][field]
+        print(f"  {label}, tlfast / the article's script {ratio:.2f}x")
+    print("  seconds: median (least to most)")
+    for name in CONTENDERS:
+        line = f"    {name:16} first {first[name][0]:7.2f} ({first[name][1]:.2f} to "
+        line += f"{first[name][2]:.2f})  {EPOCHS} epochs {whole[name][0]:8.2f}"
+        line += " (first x 20)" if name.startswith("article") else ""
+        if name in memory:
+            line += f"  peak {memory[name]['peak']:.0f} MB"
+            line += f", {memory[name]['over_import']:.0f} MB over import"
+        print(line)
+
+
+def import_times() -> dict[str, float]:
+    """Milliseconds that imports take after NumPy's, each in a new process; medians."""
+    code = (
+        "import time, numpy; a = time.perf_counter(); import tlfast; b = time.perf_counter()\n"
+        "{more}\nprint((b - a) * 1e3, (time.perf_counter() - a) * 1e3)"
+    )
+    build = "tlfast.applications.MobileNetV2(weights=None)"
+    rows = []
+    for _ in range(IMPORTS):
+        command = [sys.executable, "-c", code.format(more=build)]
+        rows.append([float(v) for v in subprocess.check_output(command, text=True).split()])
+    plain, built = np.median(rows, axis=0)
+    return {"import": float(plain), "import and MobileNetV2(weights=None)": float(built)}
+
+
+def run(options: argparse.Namespace) -> None:
+    networks = [options.network] if options.network else list(NETWORKS)
+    kept: dict[str, Any] = {"machine": machine(), "imports": import_times(), "networks": {}}
+    for network in networks:
+        result = measure(network, options.images, options.rounds)
+        kept["networks"][network] = result
+        report(network, result, options.images)
+    print("\nimport after NumPy, milliseconds, median of", IMPORTS)
+    for name, value in kept["imports"].items():
+        print(f"  {name}: {value:.0f}")
+    target = keep("frozen", kept)
+    print(f"\n{', '.join(kept['machine'].values())}; kept in {target}")

@@ -1,0 +1,110 @@
+"""One unfrozen training step at 224x224, batch 16, of the seven networks.
+
+tlfast, Keras (TensorFlow's oneDNN kernels on; jit_compile off and on) and PyTorch (channels_last,
+eager and compiled) train the same network from the same weights: SGD with momentum, a softmax head
+with two classes. Predictions are compared before anything is timed. Each network has new processes,
+whose peak memory is measured too; beside it stands the lower bound of `Model.plan`.
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import networks
+import numpy as np
+from process import Worker, keep, machine, middle, peer
+
+NETWORKS = (
+    "VGG16", "ResNet50", "InceptionV3", "Xception", "DenseNet121", "MobileNetV2", "EfficientNetB0",
+)  # fmt: skip
+# Name of a contender: script and arguments, the variable that names its Python, its environment.
+CONTENDERS: dict[str, tuple[list[str], str | None, dict[str, str]]] = {
+    "tlfast": (["train_keras.py", "tlfast"], None, {}),
+    "keras": (["train_keras.py", "keras"], "TLFAST_PEER_KERAS", {"TF_ENABLE_ONEDNN_OPTS": "1"}),
+    "keras, jit": (
+        ["train_keras.py", "keras", "jit"], "TLFAST_PEER_KERAS", {"TF_ENABLE_ONEDNN_OPTS": "1"},
+    ),
+    "torch": (["train_torch.py"], "TLFAST_PEER_TORCH", {}),
+    "torch, compiled": (["train_torch.py", "compiled"], "TLFAST_PEER_TORCH", {}),
+}  # fmt: skip
+BATCH = 16
+AGREE = 1e-3  # of the largest prediction: softmax of features of order 1
+
+
+def start(name: str) -> Worker:
+    script, variable, environment = CONTENDERS[name]
+    return Worker(name, script, peer(variable) if variable else sys.executable, environment)
+
+
+def compare(found: dict[str, np.ndarray], network: str) -> float:
+    """Largest difference of the predictions; ends where it is too large."""
+    difference = max(float(np.abs(p - found["tlfast"]).max()) for p in found.values())
+    if not difference <= AGREE:
+        sys.exit(f"{network}: predictions differ by {difference:.1e}, allowed {AGREE}")
+    return difference
+
+
+def measure(network: str, contenders: list[str], rounds: int) -> dict[str, Any]:
+    """All contenders in turns."""
+    workers = {name: start(name) for name in contenders}
+    with tempfile.TemporaryDirectory() as temporary:
+        model = str(Path(temporary) / "model.json")
+        pixels = str(Path(temporary) / "pixels.npy")
+        rng = np.random.default_rng(1)
+        np.save(pixels, rng.uniform(-1, 1, (BATCH, networks.SIZE, networks.SIZE, 3)).astype("f4"))
+        workers["tlfast"].ask("describe", network=network, target=model)
+        found = {
+            name: np.array(worker.ask("predict", network=network, model=model, pixels=pixels))
+            for name, worker in workers.items()
+        }
+        difference = compare(found, network)
+        seconds: dict[str, list[float]] = {name: [] for name in contenders}
+        first = {name: worker.ask("step") for name, worker in workers.items()}
+        for _ in range(rounds):
+            for name, worker in workers.items():
+                seconds[name].append(worker.ask("step"))
+        memory = {name: worker.ask("memory") for name, worker in workers.items()}
+        bound = workers["tlfast"].ask("lower_bound")
+    versions = {name: worker.versions for name, worker in workers.items()}
+    for worker in workers.values():
+        worker.close()
+    return {
+        "difference": difference, "first": first, "seconds": seconds, "memory": memory,
+        "lower_bound": bound, "versions": versions,
+    }  # fmt: skip
+
+
+def report(network: str, result: dict[str, Any]) -> float:
+    """One line of ratios, then the figures; returns fastest peer / tlfast."""
+    median = {name: middle(values)[0] for name, values in result["seconds"].items()}
+    memory, bound = result["memory"], result["lower_bound"]
+    peers = [name for name in median if name != "tlfast"]
+    fastest = min(peers, key=lambda name: median[name])
+    ratio = median[fastest] / median["tlfast"]
+    print(
+        f"{network}: {ratio:.2f}x the fastest peer ({fastest}); memory "
+        f"{memory['tlfast'] / bound:.2f} of the lower bound, "
+        f"{memory['tlfast'] / min(memory[name] for name in peers):.2f} of the best peer's"
+    )
+    for name, values in result["seconds"].items():
+        _, least, most = middle(values)
+        print(
+            f"    {name:16} {median[name]:7.2f} s ({least:.2f} to {most:.2f})  first step "
+            f"{result['first'][name]:.1f} s  peak {memory[name]:,.0f} MB"
+        )
+    return ratio
+
+
+def run(options: argparse.Namespace) -> None:
+    contenders = ["tlfast", *(options.contender or [n for n in CONTENDERS if n != "tlfast"])]
+    kept: dict[str, Any] = {"machine": machine(), "networks": {}}
+    ratios = []
+    for network in options.network or NETWORKS:
+        kept["networks"][network] = measure(network, contenders, options.rounds)
+        ratios.append(report(network, kept["networks"][network]))
+    mean = float(np.exp(np.mean(np.log(ratios))))
+    print(f"geometric mean of {len(ratios)}: {mean:.2f}x; least {min(ratios):.2f}x")
+    target = keep("train", kept)
+    print(f"{', '.join(kept['machine'].values())}; kept in {target}")
