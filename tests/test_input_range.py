@@ -20,7 +20,7 @@ from tlfast.applications._scales import SCALES
 SEVEN = (
     "VGG16", "ResNet50", "InceptionV3", "Xception", "DenseNet121", "MobileNetV2", "EfficientNetB0",
 )  # fmt: skip
-SIZE = 64
+SIZE = 32
 
 
 def scaled(pixels: np.ndarray, kind: str) -> np.ndarray:
@@ -379,16 +379,23 @@ def test_include_preprocessing_at_fit(weight_file, photographs):
         fit(model, preprocess(photographs))
 
 
+def front(name):
+    """The layers that include_preprocessing=True puts in front of a network."""
+    options = {"include_top": False, "weights": None, "include_preprocessing": True}
+    model = getattr(applications, name)(input_tensor=keras.Input((None, None, 3)), **options)
+    last = keras.layers.Concatenate if name == "VGG16" else keras.layers.Rescaling
+    (layer,) = [layer for layer in model.layers[:6] if isinstance(layer, last)]
+    return keras.Model(model.input, layer.output)
+
+
 @pytest.mark.parametrize("ending", [".keras", ".h5"])
 def test_include_preprocessing_travels_in_files(tmp_path, rng, ending):
-    model = applications.VGG16(
-        include_top=False, weights=None, input_shape=(32, 32, 3), include_preprocessing=True
-    )
+    model = front("VGG16")
     model.save(tmp_path / f"m{ending}")
     pixels = pictures.photographs(rng, 2, 32)
     loaded = saving.load_model(tmp_path / f"m{ending}")
     assert np.array_equal(loaded.predict(pixels, verbose=0), model.predict(pixels, verbose=0))
-    assert stems(loaded) == stems(model) and len(stems(model)) == 1
+    assert list(stems(loaded).values()) == [Stem("VGG16", "none", False)]
 
 
 def test_wrong_values_of_include_preprocessing():
@@ -408,16 +415,10 @@ def test_keras_opens_the_layers_of_include_preprocessing(tmp_path, rng, run_peer
     np.save(tmp_path / "x.npy", pixels)
     want = {}
     for name in ("VGG16", "DenseNet121", "MobileNetV2", "EfficientNetLite0"):
-        inputs = keras.Input((None, None, 3))
-        build = getattr(applications, name)
-        options = {"include_top": False, "weights": None, "include_preprocessing": True}
-        base = build(input_tensor=inputs, **options)
-        last = keras.layers.Concatenate if name == "VGG16" else keras.layers.Rescaling
-        (layer,) = [layer for layer in base.layers[:6] if isinstance(layer, last)]
-        front = keras.Model(inputs, layer.output)
-        want[name] = front.predict(pixels, verbose=0)
+        model = front(name)
+        want[name] = model.predict(pixels, verbose=0)
         for ending in (".keras", ".h5"):
-            front.save(tmp_path / f"{name}{ending}")
+            model.save(tmp_path / f"{name}{ending}")
     run_peer(
         "keras",
         "import keras, numpy as np, pathlib\n"
