@@ -1,13 +1,16 @@
 """The input-range guard: its decision on generated pictures, and what fit and predict say."""
 
 import copy
+import importlib.util
 import itertools
+import pathlib
 import warnings
 
 import h5py
 import numpy as np
 import pictures
 import pytest
+from PIL import Image
 
 import tlfast
 from tlfast import InputRangeWarning, _backbones, applications, keras, saving
@@ -57,6 +60,21 @@ def test_every_range_at_every_backbone(name, kind, rng):
             module = f"tlfast.applications.{record.module}.preprocess_input(x)"
             assert (module in text) == (stem.expects != "none")
             assert ("tlfast.layers.Rescaling(" in text) == (stem.expects == "none")
+
+
+def test_real_cells(rng):
+    """Photographs of solar cells: grey, no white, often nothing black."""
+    package = importlib.util.find_spec("elpv_dataset").submodule_search_locations[0]
+    files = sorted(pathlib.Path(package, "data", "images").glob("*.png"))
+    for _ in range(6):
+        chosen = [Image.open(files[i]).resize((96, 96)) for i in rng.integers(0, len(files), 12)]
+        pixels = np.stack([np.asarray(image.convert("RGB")) for image in chosen])
+        for arrives, expected in itertools.product(
+            ("none", "unit", "tf", "torch", "caffe"), SCALES
+        ):
+            verdict = verdict_on(pixels, arrives, expected)
+            assert verdict.right == (arrives == {"lite": "tf"}.get(expected, expected))
+            assert verdict.right or verdict.arrives == arrives
 
 
 # What no look at the values can decide, with the reason; none of them warns.
