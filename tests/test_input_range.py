@@ -62,12 +62,12 @@ def test_every_range_at_every_backbone(name, kind, rng):
             assert ("tlfast.layers.Rescaling(" in text) == (stem.expects == "none")
 
 
-def test_real_cells(rng):
+def test_real_cells():
     """Photographs of solar cells: grey, no white, often nothing black."""
     package = importlib.util.find_spec("elpv_dataset").submodule_search_locations[0]
     files = sorted(pathlib.Path(package, "data", "images").glob("*.png"))
-    for _ in range(6):
-        chosen = [Image.open(files[i]).resize((96, 96)) for i in rng.integers(0, len(files), 12)]
+    for start in range(0, 200, 40):
+        chosen = [Image.open(file).resize((96, 96)) for file in files[start::200]]
         pixels = np.stack([np.asarray(image.convert("RGB")) for image in chosen])
         for arrives, expected in itertools.product(
             ("none", "unit", "tf", "torch", "caffe"), SCALES
