@@ -76,7 +76,7 @@ BUGS = {  # name: (file, text, text with the bug, test file that is to fail)
     "outputs not kept to the end": (
         "plan/memory.c", "touch(plan->outputs[i], end);", "(void)end;", PLAN),
     "sources of backward not kept": (
-        "plan/memory.c", "if (step->training && step->op->backward_reads_src)", "if (false)",
+        "plan/memory.c", "if (step->training && tl_backward_reads_src(step))", "if (false)",
         PLAN),
     "batch norm folded without epsilon": (
         "ops/pack.c", "sqrt((double)pack->norm[3]->data[c] + pack->epsilon)",

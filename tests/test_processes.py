@@ -159,7 +159,7 @@ def test_variables_of_openmp(variable):
     want = model.fit(x, y, batch_size=8, epochs=2, shuffle=False, verbose=0).history["loss"]
     name, value = variable.split("=")
     here = os.path.dirname(__file__)
-    path = os.pathsep.join([here, os.path.dirname(here), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
         [sys.executable, "-c", LOSSES], capture_output=True, text=True, timeout=120,
         env={**os.environ, name: value, "PYTHONPATH": path},
