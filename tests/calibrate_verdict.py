@@ -9,6 +9,10 @@ has another draw of the train, validation and test parts. A difference may be cl
 8 %. Then 6 points are planted: of the test images that one arm mostly gets right 9 % become wrong,
 and 3 % the other way round. They must be found in at least 80 %. Exit status 1 otherwise.
 
+On 23 November 2026: claimed in 4.5 %, found in 97.5 %. In the draw of the parts that was looked at
+closely, false claims came where the two arms had chosen different rates, and none where every seed
+chose its own: the noise of that choice is not in the intervals.
+
 Trainings are shared: the seeds of a comparison are drawn from 16 per draw of the parts.
 """
 

@@ -63,7 +63,8 @@ def compare(
       order of the images.
     - Every arm picks its learning rate from the same grid: each rate is trained for all epochs
       with the first seed, and the highest validation accuracy wins. The epoch of each training is
-      the first with the highest validation accuracy.
+      the first with the highest validation accuracy. Verdicts are about the rates chosen: that
+      other seeds might have chosen another rate is not in the intervals.
     - The test part is used once, for the rate and epoch chosen. All scores are those of the test
       part, mean and standard deviation over the seeds.
     - Pixels are prepared as each backbone's own `preprocess_input` does, in every arm.
