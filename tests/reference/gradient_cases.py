@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-LEARNING_RATE = 0.01
-STEPS = 3
+# Steps of every data seed, and of the first one in float32.
+STEPS, LONG = 3, 10
 SEEDS = (0, 1, 2)
 CLASSES = 2
 # Signed sums per array, and entries kept of it. A prime, so that the sums mix all channels.
@@ -23,6 +23,8 @@ class Case:
 
     Attributes:
         network: name of the application.
+        rate: learning rate of the steps; about 0.05 / |gradient|^2, so that a step lowers the loss
+            by some hundredths. At 0.01 the second loss of most is Keras' own noise.
         size: height and width of the pictures. InceptionV3 at 96 would end in maps of one point.
         batch: pictures per step.
         shift: subtracted from the pixels.
@@ -31,6 +33,7 @@ class Case:
     """
 
     network: str
+    rate: float
     size: int = 96
     batch: int = 8
     shift: float = 127.5
@@ -42,16 +45,28 @@ class Case:
         return self.network + ("/half frozen" if self.frozen else "")
 
 
-CASES = (
-    Case("MobileNetV2"),
-    Case("MobileNetV2", frozen=0.5),
-    Case("ResNet50", shift=120.0, scale=1.0),
-    Case("VGG16", batch=4, shift=120.0, scale=1.0),
-    Case("EfficientNetB0", shift=0.0, scale=1.0),
-    Case("DenseNet121"),
-    Case("Xception"),
-    Case("InceptionV3", size=107),
+WHOLE = (
+    Case("MobileNetV2", rate=2.5e-5),
+    Case("ResNet50", shift=120.0, scale=1.0, rate=1.5e-10),  # conv1 sees pixels of +-128
+    Case("VGG16", batch=4, shift=120.0, scale=1.0, rate=3.5e-5),
+    Case("EfficientNetB0", shift=0.0, scale=1.0, rate=7e-4),
+    Case("DenseNet121", rate=1.5e-4),
+    Case("Xception", rate=2.5e-4),
+    Case("InceptionV3", size=107, rate=4e-7),
 )
+HALF_FROZEN_RATES = {
+    "MobileNetV2": 3e-4,
+    "ResNet50": 4e-6,
+    "VGG16": 1.5e-4,
+    "EfficientNetB0": 1.5e-3,
+    "DenseNet121": 1e-3,
+    "Xception": 3e-4,
+    "InceptionV3": 4.5e-5,
+}
+HALF_FROZEN = tuple(
+    dataclasses.replace(case, frozen=0.5, rate=HALF_FROZEN_RATES[case.network]) for case in WHOLE
+)
+CASES = WHOLE + HALF_FROZEN
 
 
 # As in formula.SCALES, but kept for good: another factor needs other references.
