@@ -78,6 +78,11 @@ BUGS = {  # name: (file, text, text with the bug, test file that is to fail)
     "sources of backward not kept": (
         "plan/memory.c", "if (step->training && tl_backward_reads_src(step))", "if (false)",
         PLAN),
+    "sources of a repeat not kept": (
+        "plan/memory.c", "touch(step->src[k], time);", "(void)time;", PLAN),
+    "repeats before their sources": (
+        "plan/repeat.c", "for (int r = plan->n_repeats - 1; r >= 0; r--)",
+        "for (int r = 0; r < plan->n_repeats; r++)", PLAN),
     "batch norm folded without epsilon": (
         "ops/pack.c", "sqrt((double)pack->norm[3]->data[c] + pack->epsilon)",
         "sqrt((double)pack->norm[3]->data[c])", PLAN),

@@ -86,6 +86,7 @@ def test_planning_changes_nothing():
         assert np.array_equal(a, b)
 
 
+@pytest.mark.unsanitized
 def test_the_peak_is_the_one_measured():
     code = f"""
 import numpy as np, tlfast as tf
