@@ -74,6 +74,9 @@ tl_status tl_plan_choose_repeats(tl_plan *plan, tl_error *err);
 tl_status tl_plan_place(tl_plan *plan, tl_error *err);
 tl_status tl_plan_commit(tl_plan *plan, tl_error *err);
 
+/* plan.c: the step whose result tensor is, or -1: a feed. */
+int tl_plan_producer(const tl_plan *plan, const tl_tensor *tensor);
+
 tl_status tl_plan_new_tensor(tl_plan *plan, tl_tensor **out, tl_error *err);
 
 #endif

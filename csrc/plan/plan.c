@@ -36,7 +36,7 @@ static int reader_before(const tl_plan *plan, const tl_tensor *tensor, int i)
     return -1;
 }
 
-static int producer_of(const tl_plan *plan, const tl_tensor *tensor)
+int tl_plan_producer(const tl_plan *plan, const tl_tensor *tensor)
 {
     for (int j = 0; j < plan->n_steps; j++)
         if (plan->steps[j].dst == tensor)
@@ -49,7 +49,7 @@ static int producer_of(const tl_plan *plan, const tl_tensor *tensor)
 static bool may_share(const tl_plan *plan, int i, const tl_tensor *src)
 {
     const tl_tensor *dst = plan->steps[i].dst;
-    int writer = reader_before(plan, src, i), producer = producer_of(plan, src), n_reads = 0;
+    int writer = reader_before(plan, src, i), producer = tl_plan_producer(plan, src), n_reads = 0;
     for (int k = 0; k < plan->steps[i].n_src; k++)
         n_reads += plan->steps[i].src[k] == src;
     if (n_reads > 1) /* x + x: dy is read again after it was written over */
@@ -60,7 +60,7 @@ static bool may_share(const tl_plan *plan, int i, const tl_tensor *src)
             tl_tensor_root(other->diff) != tl_tensor_root(dst->diff))
             continue;
         int other_writer = reader_before(plan, other, i);
-        if ((writer >= 0 && writer >= producer_of(plan, other)) ||
+        if ((writer >= 0 && writer >= tl_plan_producer(plan, other)) ||
             (other_writer >= 0 && other_writer >= producer))
             return false;
     }

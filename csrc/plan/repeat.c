@@ -40,14 +40,6 @@ static bool can_repeat(const tl_plan *plan, int i)
     return true;
 }
 
-static int producer_of(const tl_plan *plan, const tl_tensor *tensor)
-{
-    for (int i = 0; i < plan->n_steps; i++)
-        if (plan->steps[i].dst == tensor)
-            return i;
-    return -1;
-}
-
 /* The first step of the backward pass that reads the result of step i, or -1. */
 static int first_backward_reader(const tl_plan *plan, int i)
 {
@@ -68,7 +60,7 @@ static size_t cost(const tl_plan *plan, int i, const int *before)
 {
     size_t bytes = 0;
     for (int k = 0; k < plan->steps[i].n_src; k++) {
-        int from = producer_of(plan, plan->steps[i].src[k]);
+        int from = tl_plan_producer(plan, plan->steps[i].src[k]);
         if (from < 0 || (before[from] < 0 && !can_repeat(plan, from)))
             bytes += plan->steps[i].src[k]->bytes;
     }
@@ -145,7 +137,7 @@ tl_status tl_plan_choose_repeats(tl_plan *plan, tl_error *err)
             continue;
         TL_TRY_GOTO(add_repeat(plan, i, before[i], err));
         for (int k = 0; k < plan->steps[i].n_src; k++) {
-            int from = producer_of(plan, plan->steps[i].src[k]);
+            int from = tl_plan_producer(plan, plan->steps[i].src[k]);
             if (from >= 0 && before[from] < before[i])
                 before[from] = before[i];
         }
