@@ -3,9 +3,9 @@
 import importlib.metadata
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
+from official_weights import official_file
 
 from tlfast import applications
 from tlfast.saving.errors import FormatError
@@ -34,20 +34,6 @@ def lite_path() -> str:
 @pytest.fixture(scope="module")
 def lite(lite_path) -> dict[str, np.ndarray]:
     return read_torch_file(lite_path)
-
-
-def official_file(path: Path, model) -> None:
-    """A weights file as on keras.applications' server: Keras 2, fixed strings, `name:0`."""
-    with h5py.File(path, "w") as f:
-        f.attrs["layer_names"] = np.array([layer.name.encode() for layer in model.layers])
-        f.attrs["backend"] = np.bytes_("tensorflow")
-        f.attrs["keras_version"] = np.bytes_("2.2.4")
-        for layer in model.layers:
-            group = f.create_group(layer.name)
-            names = [f"{layer.name}/{w.name}:0" for w in layer.weights]
-            group.attrs["weight_names"] = np.array([name.encode() for name in names])
-            for name, weight in zip(names, layer.weights, strict=True):
-                group[name] = weight.numpy()
 
 
 def filled(model):
