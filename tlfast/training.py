@@ -455,15 +455,13 @@ class Trainer(FineTuning, BatchCalls):
         run.report_bad()
         return self._packed([np.concatenate(output) for output in zip(*parts, strict=True)])
 
-    # ---- inside ----------------------------------------------------------------------------------
-
     def plan(
         self, batch_size: int = 32, input_shape: tuple[int, ...] | None = None
     ) -> MemoryPlan:
         """Print how much memory training will take, before it starts.
 
-        Nothing is computed and no memory is taken for it. `fit` raises a MemoryError that names a
-        batch size that fits where there is too little.
+        Nothing is computed, and of that memory only the optimizer's slots are taken. `fit` raises a
+        MemoryError that names a batch size that fits where there is too little.
 
         Args:
             batch_size: images per step.
@@ -483,6 +481,8 @@ class Trainer(FineTuning, BatchCalls):
         found = plan_memory(self, batch_size, input_shape)
         print(found)
         return found
+
+    # ---- inside ----------------------------------------------------------------------------------
 
     @property
     def _engine(self) -> Any:
