@@ -162,7 +162,7 @@ def test_generator_methods(data):
         assert len(seen) == 1 and names["h"].history == want
         _keras2._said.clear()
     got = once("e = model.evaluate_generator(g, 3, verbose=0)", {"model": model, "g": batches()})
-    assert got["e"] == model.evaluate(x, y, verbose=0)
+    assert got["e"] == model.evaluate(x, y, batch_size=8, verbose=0)
     got = once(
         "p = model.predict_generator(g, steps=3, verbose=0)", {"model": model, "g": batches()}
     )

@@ -146,16 +146,14 @@ static bool has_bias(const tl_step *step)
     return step->node->weights[1] != NULL || step->folded_norm != NULL;
 }
 
-/* The forward primitive descriptor; also the hint of the backward ones. */
-static tl_status create_forward_pd(tl_step *step, const tl_build *build, bool fused,
-                                   dnnl_primitive_desc_t *pd, tl_error *err)
+/* Weights in the layout `known`, or where it is NULL in the one that the primitive likes best. */
+static tl_status create_forward_pd_for(tl_step *step, const_dnnl_memory_desc_t known, bool fused,
+                                       dnnl_primitive_desc_t *pd, tl_error *err)
 {
     tl_status status = TL_OK;
     dnnl_memory_desc_t weights = NULL, bias = NULL;
     dnnl_primitive_attr_t attr = NULL;
     conv_geometry g = geometry_of(step->node);
-    const_dnnl_memory_desc_t known =
-        tl_pool_find_md(build->pool, step->node->weights[0], step->folded_norm, ROLE_FORWARD);
     if (known != NULL)
         TL_DNN_GOTO(tl_dnn.memory_desc_clone(&weights, known), step->name);
     else
@@ -177,6 +175,29 @@ fail:
     if (attr != NULL)
         tl_dnn.primitive_attr_destroy(attr);
     return status;
+}
+
+static bool is_reference(dnnl_primitive_desc_t pd)
+{
+    const char *impl = NULL;
+    return tl_dnn.primitive_desc_query(pd, dnnl_query_impl_info_str, 0, &impl) == dnnl_success &&
+           strncmp(impl, "ref", 3) == 0;
+}
+
+/* The forward primitive descriptor; also the hint of the backward ones. It reads the weights of an
+ * earlier plan where it can: brgconv's blocks of output channels depend on batch and threads, and
+ * in another plan's blocks only the reference loop may be left (slow, and other bits). */
+static tl_status create_forward_pd(tl_step *step, const tl_build *build, bool fused,
+                                   dnnl_primitive_desc_t *pd, tl_error *err)
+{
+    const_dnnl_memory_desc_t known =
+        tl_pool_find_md(build->pool, step->node->weights[0], step->folded_norm, ROLE_FORWARD);
+    TL_TRY(create_forward_pd_for(step, known, fused, pd, err));
+    if (known == NULL || !is_reference(*pd))
+        return TL_OK;
+    tl_dnn.primitive_desc_destroy(*pd);
+    *pd = NULL;
+    return create_forward_pd_for(step, NULL, fused, pd, err);
 }
 
 static tl_pack_kind kernel_pack_kind(const tl_node *node)

@@ -14,18 +14,25 @@ static tl_status infer(const tl_graph *graph, const tl_node *node, tl_value *dst
     return TL_OK;
 }
 
+/* An element's number is its place in Keras' order, whatever the layout: inference and training
+ * plans, and machines with other layouts, draw one mask. */
 static void apply(const tl_step *step, const tl_run *run, const float *from, float *to)
 {
     const tl_attrs *a = &step->node->attrs;
-    int64_t n = (int64_t)(step->dst->bytes / sizeof(float)), rows = step->dst->dims[0];
-    int64_t per_row = n / rows;
+    tl_channels c = tl_tensor_channels(step->dst);
+    int64_t per_row = tl_shape_size(step->dst->rank, step->dst->dims) / step->dst->dims[0];
     float keep = 1.f / (1.f - a->rate);
 #pragma omp parallel for
-    for (int64_t r = 0; r < rows; r++)
-        for (int64_t i = r * per_row; i < (r + 1) * per_row; i++) {
-            uint64_t draw = (uint64_t)(a->per_sample ? r : i);
-            to[i] = tl_rng_uniform(a->seed, run->seed, draw) >= a->rate ? from[i] * keep : 0.f;
+    for (int64_t r = 0; r < c.outer * c.blocks * c.inner; r++) { /* runs of `width` channels */
+        int64_t image = r / c.inner / c.blocks, block = r / c.inner % c.blocks;
+        int64_t first = (image * c.inner + r % c.inner) * c.n + block * c.width;
+        for (int64_t i = 0; i < c.width; i++) {
+            uint64_t draw = (uint64_t)(a->per_sample ? first / per_row : first + i);
+            float value = from[r * c.stride + i];
+            to[r * c.stride + i] =
+                tl_rng_uniform(a->seed, run->seed, draw) >= a->rate ? value * keep : 0.f;
         }
+    }
 }
 
 static tl_status forward(tl_step *step, const tl_run *run, tl_error *err)
