@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from tlfast.commands import CommandError
+
 FOLDER = Path("tlfast-demo")
 LICENCE = (
     "Images: elpv-dataset (Buerhop-Lutz, Deitsch, Maier, Gallwitz, Brabec), "
@@ -33,16 +35,12 @@ TEST_SHARE = 0.25
 ENDINGS = (".jpg", ".jpeg", ".png")
 
 
-class DemoError(Exception):
-    """Something the user can mend; the message is the sentence to print."""
-
-
 def run(options: argparse.Namespace) -> int:
     """Run the demo that the command line asks for; returns the exit status."""
     if options.epochs is not None and options.epochs < 1:
-        raise DemoError(f"--epochs must be 1 or more, given {options.epochs}")
+        raise CommandError(f"--epochs must be 1 or more, given {options.epochs}")
     if options.data and (options.seeds or options.split != "random"):
-        raise DemoError("--split group and --seeds are about the solar cells: leave out --data")
+        raise CommandError("--split group and --seeds are about the solar cells: leave out --data")
     print(f"Everything is written to {FOLDER.resolve()}")
     started = time.perf_counter()
     if options.data:
@@ -130,7 +128,7 @@ def datasets(parts: tuple[Path, Path], seed: int) -> tuple[Any, Any]:
     train = keras.utils.image_dataset_from_directory(parts[0], seed=seed, **common)
     test = keras.utils.image_dataset_from_directory(parts[1], shuffle=False, **common)
     if train.class_names != test.class_names:
-        raise DemoError(
+        raise CommandError(
             f"{parts[0]} has the classes {train.class_names}, {parts[1]} has {test.class_names}: "
             "both need the same folders"
         )
@@ -184,13 +182,13 @@ def predict_files(model: Any, paths: list[str]) -> np.ndarray:
 def own_images(top: Path, options: argparse.Namespace) -> tuple[Path, Path]:
     """(train, test) folders of the user's own images, split here where DIR does not say how."""
     if not top.is_dir():
-        raise DemoError(f"--data {top}: there is no such folder")
+        raise CommandError(f"--data {top}: there is no such folder")
     divided = (top / "train").is_dir() and (top / "test").is_dir()
     found = {part: class_files(top / part) for part in (("train", "test") if divided else ("",))}
     for part, classes in found.items():
         counts = {name: len(files) for name, files in classes.items()}
         if len([name for name, count in counts.items() if count >= 2]) < 2:
-            raise DemoError(
+            raise CommandError(
                 f"{top / part} needs two or more class folders with two or more JPEG or PNG "
                 f"images each, found {counts or 'no folder'}; expected {top}/<class>/*.jpg, or "
                 f"{top}/train/<class>/*.jpg and {top}/test/<class>/*.jpg"
@@ -235,7 +233,7 @@ def solar_cells(split: str, seed: int, fold: int, quick: bool) -> tuple[Path, Pa
     """Folders (train, test) of the solar cells, made from the installed package elpv-dataset."""
     spec = importlib.util.find_spec("elpv_dataset")
     if spec is None or not spec.submodule_search_locations:
-        raise DemoError(
+        raise CommandError(
             "the images of the demo are not installed: pip install 'elpv-dataset==1.0.0.post1' "
             "(90 MB), or use your own with --data DIR"
         )

@@ -2,15 +2,19 @@
 
 import argparse
 
-from tlfast.comparison._compare import LEARNING_RATES
+from tlfast.commands import CommandError
 
-
-class CompareError(Exception):
-    """Something the user can mend; the message is the sentence to print."""
+HELP = "train frozen, partly frozen and unfrozen networks on your images and compare them"
+DESCRIPTION = (
+    "Trains networks with all, some or no layers frozen on a folder of images, chooses learning "
+    "rate and epoch on a validation part, and says on a test part which is better, by how much, "
+    "and at what cost. A run that was ended goes on where it was."
+)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of `tlfast compare`; their meaning is that of `tlfast.compare`'s arguments."""
+    parser.usage = "tlfast compare DIR [options]"
     parser.add_argument(
         "data", metavar="DIR", help="DIR/<class>, or DIR/train/<class> and DIR/test/<class>"
     )
@@ -27,7 +31,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
                         help="names of optimizers (default: adam)")  # fmt: skip
     parser.add_argument(
         "--learning-rate", nargs="+", type=float, metavar="RATE",
-        help=f"one, or the grid to choose from (default: {' '.join(map(str, LEARNING_RATES))})",
+        help="one, or the grid to choose from (default: tlfast.compare's)",
     )  # fmt: skip
     parser.add_argument("--epochs", type=int, default=10, metavar="N", help="default: 10")
     parser.add_argument("--seeds", type=int, default=5, metavar="N",
@@ -78,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
             run_folder=options.run_folder,
         )
     except ValueError as error:
-        raise CompareError(str(error)) from error
+        raise CommandError(str(error)) from error
     print(f"\n{result}")
     if options.json:
         result.to_json(options.json)
