@@ -11,13 +11,21 @@
 /* Roles of a kernel's packed copies. */
 enum { ROLE_FORWARD, ROLE_BACKWARD_DATA };
 
+/* A kernel in the layout that a primitive reads. A frozen one is the pool's, packed once. One that
+ * this step trains changes with every step: it is packed into the arena just before it is read. */
+typedef struct conv_kernel {
+    tl_pack *pack;         /* borrowed from the pool, or NULL */
+    tl_primitive reorder;  /* otherwise: variable -> arena */
+    dnnl_memory_desc_t md; /* its layout there; owned */
+} conv_kernel;
+
 typedef struct conv_state {
     bool winograd;    /* forward runs without a primitive */
     bool own_weights; /* so does the gradient of the weights */
-    tl_primitive forward, backward_data, backward_weights, unpack;
-    tl_pack *kernel, *bias, *kernel_backward; /* borrowed from the pool */
-    float *diff_packed;                       /* diff_weights in the primitive's layout; owned */
-    dnnl_memory_desc_t diff_packed_md, diff_weights_md; /* owned */
+    tl_primitive forward, backward_data, backward_weights;
+    conv_kernel kernel, kernel_backward;
+    tl_pack *bias;           /* borrowed from the pool, or NULL */
+    conv_kernel diff_kernel; /* the gradient: arena -> Keras' layout */
 } conv_state;
 
 static bool is_depthwise(const tl_node *node)
@@ -190,8 +198,10 @@ static bool is_reference(dnnl_primitive_desc_t pd)
 static tl_status create_forward_pd(tl_step *step, const tl_build *build, bool fused,
                                    dnnl_primitive_desc_t *pd, tl_error *err)
 {
-    const_dnnl_memory_desc_t known =
-        tl_pool_find_md(build->pool, step->node->weights[0], step->folded_norm, ROLE_FORWARD);
+    const_dnnl_memory_desc_t known = NULL;
+    if (!step->wants_diff_weights[0])
+        known =
+            tl_pool_find_md(build->pool, step->node->weights[0], step->folded_norm, ROLE_FORWARD);
     TL_TRY(create_forward_pd_for(step, known, fused, pd, err));
     if (known == NULL || !is_reference(*pd))
         return TL_OK;
@@ -205,6 +215,49 @@ static tl_pack_kind kernel_pack_kind(const tl_node *node)
     return is_depthwise(node) ? TL_PACK_DEPTHWISE : TL_PACK_KERNEL;
 }
 
+/* Asks for room in the arena for a kernel in the layout md and makes the change of layout between
+ * there and Keras' order. */
+static tl_status create_in_arena(tl_build *build, tl_step *step, const_dnnl_memory_desc_t md,
+                                 tl_work work, bool from_arena, conv_kernel *out, tl_error *err)
+{
+    tl_status status = TL_OK;
+    const tl_node *node = step->node;
+    dnnl_memory_desc_t keras = NULL;
+    dnnl_primitive_attr_t attr = NULL;
+    dnnl_primitive_desc_t pd = NULL;
+    TL_DNN_GOTO(tl_dnn.memory_desc_clone(&out->md, md), step->name);
+    TL_TRY_GOTO(
+        tl_kernel_md(&keras, kernel_pack_kind(node), node->weights[0], n_groups(node), err));
+    TL_TRY_GOTO(tl_attr_create(&attr, NULL, err));
+    TL_DNN_GOTO(tl_dnn.reorder_primitive_desc_create(&pd, from_arena ? md : keras, tl_dnn.engine,
+                                                     from_arena ? keras : md, tl_dnn.engine, attr),
+                step->name);
+    TL_TRY_GOTO(tl_primitive_create(&out->reorder, pd, build, step->name, err));
+    size_t bytes = tl_dnn.memory_desc_get_size(md);
+    if (bytes > step->work_bytes[work])
+        step->work_bytes[work] = bytes;
+fail:
+    if (keras != NULL)
+        tl_dnn.memory_desc_destroy(keras);
+    if (attr != NULL)
+        tl_dnn.primitive_attr_destroy(attr);
+    return status;
+}
+
+/* The kernel for a primitive that reads it in the layout md. */
+static tl_status create_kernel(tl_build *build, tl_step *step, const_dnnl_memory_desc_t md,
+                               int role, conv_kernel *out, tl_error *err)
+{
+    const tl_node *node = step->node;
+    if (step->wants_diff_weights[0])
+        return create_in_arena(build, step, md,
+                               role == ROLE_FORWARD ? TL_WORK_FORWARD : TL_WORK_BACKWARD, false,
+                               out, err);
+    return tl_pool_get(build->pool, kernel_pack_kind(node), node->weights[0], NULL,
+                       role == ROLE_FORWARD ? step->folded_norm : NULL, role, n_out(node),
+                       n_groups(node), md, &out->pack, err);
+}
+
 static tl_status create_forward(tl_build *build, tl_step *step, tl_error *err)
 {
     conv_state *state = step->state;
@@ -216,16 +269,15 @@ static tl_status create_forward(tl_build *build, tl_step *step, tl_error *err)
                            &state->bias, err));
     state->winograd = tl_winograd_fits(step);
     if (state->winograd) {
-        step->workspace_bytes = tl_winograd_workspace(step);
+        step->work_bytes[TL_WORK_FORWARD] = tl_winograd_workspace(step);
         return tl_pool_get(build->pool, TL_PACK_WINOGRAD, node->weights[0], NULL,
                            step->folded_norm, ROLE_FORWARD, n_out(node), n_groups(node), NULL,
-                           &state->kernel, err);
+                           &state->kernel.pack, err);
     }
     TL_TRY(create_forward_pd(step, build, true, &pd, err));
-    tl_status status = tl_pool_get(build->pool, kernel_pack_kind(node), node->weights[0], NULL,
-                                   step->folded_norm, ROLE_FORWARD, n_out(node), n_groups(node),
-                                   tl_dnn.primitive_desc_query_md(pd, dnnl_query_weights_md, 0),
-                                   &state->kernel, err);
+    tl_status status =
+        create_kernel(build, step, tl_dnn.primitive_desc_query_md(pd, dnnl_query_weights_md, 0),
+                      ROLE_FORWARD, &state->kernel, err);
     if (status != TL_OK) {
         tl_dnn.primitive_desc_destroy(pd);
         return status;
@@ -248,11 +300,9 @@ static tl_status create_backward_data(tl_build *build, tl_step *step, dnnl_primi
                     &pd, tl_dnn.engine, dnnl_convolution_direct, step->src[0]->md, weights,
                     step->dst->md, g.strides, g.dilates, g.before, g.after, hint, attr),
                 step->name);
-    TL_TRY_GOTO(tl_pool_get(build->pool, kernel_pack_kind(step->node), step->node->weights[0],
-                            NULL, NULL, ROLE_BACKWARD_DATA, n_out(step->node),
-                            n_groups(step->node),
-                            tl_dnn.primitive_desc_query_md(pd, dnnl_query_weights_md, 0),
-                            &state->kernel_backward, err));
+    TL_TRY_GOTO(create_kernel(build, step,
+                              tl_dnn.primitive_desc_query_md(pd, dnnl_query_weights_md, 0),
+                              ROLE_BACKWARD_DATA, &state->kernel_backward, err));
     status = tl_primitive_create(&state->backward_data, pd, build, step->name, err);
     pd = NULL;
 fail:
@@ -271,7 +321,7 @@ static bool trains(const tl_step *step)
     return step->wants_diff_weights[0] || step->wants_diff_weights[1];
 }
 
-/* diff_weights comes in the primitive's layout and is turned into Keras' by `unpack`. */
+/* diff_weights comes in the primitive's layout; where only the bias is trained nobody reads it. */
 static tl_status create_backward_weights(tl_build *build, tl_step *step,
                                          dnnl_primitive_desc_t hint, tl_error *err)
 {
@@ -279,7 +329,7 @@ static tl_status create_backward_weights(tl_build *build, tl_step *step,
     tl_status status = TL_OK;
     dnnl_memory_desc_t weights = NULL, bias = NULL;
     dnnl_primitive_attr_t attr = NULL;
-    dnnl_primitive_desc_t pd = NULL, unpack = NULL;
+    dnnl_primitive_desc_t pd = NULL;
     conv_geometry g = geometry_of(step->node);
     TL_DNN_GOTO(any_weights_md(step->node, &weights), step->name);
     if (step->wants_diff_weights[1])
@@ -289,20 +339,9 @@ static tl_status create_backward_weights(tl_build *build, tl_step *step,
                     &pd, tl_dnn.engine, dnnl_convolution_direct, step->src[0]->md, weights, bias,
                     step->dst->md, g.strides, g.dilates, g.before, g.after, hint, attr),
                 step->name);
-    const_dnnl_memory_desc_t packed =
-        tl_dnn.primitive_desc_query_md(pd, dnnl_query_diff_weights_md, 0);
-    TL_DNN_GOTO(tl_dnn.memory_desc_clone(&state->diff_packed_md, packed), step->name);
-    TL_TRY_GOTO(tl_alloc_aligned((void **)&state->diff_packed, tl_dnn.memory_desc_get_size(packed),
-                                 "a weight gradient", err));
-    if (step->wants_diff_weights[0]) {
-        TL_TRY_GOTO(tl_kernel_md(&state->diff_weights_md, kernel_pack_kind(step->node),
-                                 step->node->weights[0], n_groups(step->node), err));
-        TL_DNN_GOTO(
-            tl_dnn.reorder_primitive_desc_create(&unpack, state->diff_packed_md, tl_dnn.engine,
-                                                 state->diff_weights_md, tl_dnn.engine, attr),
-            step->name);
-        TL_TRY_GOTO(tl_primitive_create(&state->unpack, unpack, build, step->name, err));
-    }
+    TL_TRY_GOTO(create_in_arena(build, step,
+                                tl_dnn.primitive_desc_query_md(pd, dnnl_query_diff_weights_md, 0),
+                                TL_WORK_BACKWARD, true, &state->diff_kernel, err));
     status = tl_primitive_create(&state->backward_weights, pd, build, step->name, err);
     pd = NULL;
 fail:
@@ -346,6 +385,35 @@ static tl_status bind_vector(tl_primitive *primitive, int arg, const tl_step *st
     return status;
 }
 
+static tl_status bind_in_arena(tl_step *step, tl_work work, bool from_arena, conv_kernel *kernel,
+                               void *scratchpad, tl_error *err)
+{
+    tl_status status = TL_OK;
+    const tl_node *node = step->node;
+    dnnl_memory_desc_t keras = NULL;
+    int arena_arg = from_arena ? DNNL_ARG_SRC : DNNL_ARG_DST;
+    void *values = from_arena ? step->diff_weights[0] : node->weights[0]->data;
+    TL_TRY(tl_kernel_md(&keras, kernel_pack_kind(node), node->weights[0], n_groups(node), err));
+    TL_TRY_GOTO(tl_primitive_bind(&kernel->reorder, arena_arg, kernel->md, step->work[work], err));
+    TL_TRY_GOTO(tl_primitive_bind(&kernel->reorder, from_arena ? DNNL_ARG_DST : DNNL_ARG_SRC,
+                                  keras, values, err));
+    TL_TRY_GOTO(tl_primitive_bind_scratchpad(&kernel->reorder, scratchpad, err));
+fail:
+    tl_dnn.memory_desc_destroy(keras);
+    return status;
+}
+
+/* The kernel as the argument of the primitive that reads it. */
+static tl_status bind_kernel(tl_step *step, tl_work work, conv_kernel *kernel,
+                             tl_primitive *reader, void *scratchpad, tl_error *err)
+{
+    if (kernel->pack != NULL)
+        return tl_primitive_bind(reader, DNNL_ARG_WEIGHTS, kernel->pack->md, kernel->pack->data,
+                                 err);
+    TL_TRY(bind_in_arena(step, work, false, kernel, scratchpad, err));
+    return tl_primitive_bind(reader, DNNL_ARG_WEIGHTS, kernel->md, step->work[work], err);
+}
+
 static tl_status bind_backward(tl_step *step, void *scratchpad, tl_error *err)
 {
     conv_state *state = step->state;
@@ -353,8 +421,7 @@ static tl_status bind_backward(tl_step *step, void *scratchpad, tl_error *err)
         tl_primitive *p = &state->backward_data;
         const tl_tensor *diff = step->dst->diff;
         TL_TRY(tl_primitive_bind(p, DNNL_ARG_DIFF_DST, diff->md, diff->data, err));
-        TL_TRY(tl_primitive_bind(p, DNNL_ARG_WEIGHTS, state->kernel_backward->md,
-                                 state->kernel_backward->data, err));
+        TL_TRY(bind_kernel(step, TL_WORK_BACKWARD, &state->kernel_backward, p, scratchpad, err));
         TL_TRY(tl_primitive_bind(p, DNNL_ARG_DIFF_SRC, step->diff_src[0]->md,
                                  step->diff_src[0]->data, err));
         TL_TRY(tl_primitive_bind_scratchpad(p, scratchpad, err));
@@ -365,18 +432,14 @@ static tl_status bind_backward(tl_step *step, void *scratchpad, tl_error *err)
     TL_TRY(tl_primitive_bind(p, DNNL_ARG_SRC, step->src[0]->md, step->kept_src[0]->data, err));
     TL_TRY(
         tl_primitive_bind(p, DNNL_ARG_DIFF_DST, step->dst->diff->md, step->dst->diff->data, err));
-    TL_TRY(tl_primitive_bind(p, DNNL_ARG_DIFF_WEIGHTS, state->diff_packed_md, state->diff_packed,
-                             err));
+    TL_TRY(tl_primitive_bind(p, DNNL_ARG_DIFF_WEIGHTS, state->diff_kernel.md,
+                             step->work[TL_WORK_BACKWARD], err));
     if (step->wants_diff_weights[1])
         TL_TRY(bind_vector(p, DNNL_ARG_DIFF_BIAS, step, step->diff_weights[1], err));
     TL_TRY(tl_primitive_bind_scratchpad(p, scratchpad, err));
     if (!step->wants_diff_weights[0])
         return TL_OK;
-    TL_TRY(tl_primitive_bind(&state->unpack, DNNL_ARG_SRC, state->diff_packed_md,
-                             state->diff_packed, err));
-    TL_TRY(tl_primitive_bind(&state->unpack, DNNL_ARG_DST, state->diff_weights_md,
-                             step->diff_weights[0], err));
-    return tl_primitive_bind_scratchpad(&state->unpack, scratchpad, err);
+    return bind_in_arena(step, TL_WORK_BACKWARD, true, &state->diff_kernel, scratchpad, err);
 }
 
 static tl_status bind(tl_step *step, void *scratchpad, tl_error *err)
@@ -386,7 +449,7 @@ static tl_status bind(tl_step *step, void *scratchpad, tl_error *err)
     if (state->winograd)
         return TL_OK;
     TL_TRY(tl_primitive_bind(p, DNNL_ARG_SRC, step->src[0]->md, step->src[0]->data, err));
-    TL_TRY(tl_primitive_bind(p, DNNL_ARG_WEIGHTS, state->kernel->md, state->kernel->data, err));
+    TL_TRY(bind_kernel(step, TL_WORK_FORWARD, &state->kernel, p, scratchpad, err));
     if (has_bias(step))
         TL_TRY(bind_vector(p, DNNL_ARG_BIAS, step, state->bias->data, err));
     TL_TRY(tl_primitive_bind(p, DNNL_ARG_DST, step->dst->md, step->dst->data, err));
@@ -397,39 +460,54 @@ static tl_status bind(tl_step *step, void *scratchpad, tl_error *err)
 static tl_status refresh(tl_step *step, const tl_run *run, tl_error *err)
 {
     conv_state *state = step->state;
-    TL_TRY(tl_pack_refresh(state->kernel, run->stream, err));
-    if (state->bias != NULL)
-        TL_TRY(tl_pack_refresh(state->bias, run->stream, err));
-    if (state->kernel_backward != NULL)
-        TL_TRY(tl_pack_refresh(state->kernel_backward, run->stream, err));
+    tl_pack *packs[] = {state->kernel.pack, state->bias, state->kernel_backward.pack};
+    for (size_t i = 0; i < sizeof packs / sizeof *packs; i++)
+        if (packs[i] != NULL)
+            TL_TRY(tl_pack_refresh(packs[i], run->stream, err));
     return TL_OK;
+}
+
+/* Packs a trained kernel, or unpacks its gradient; nothing for a frozen one. */
+static tl_status run_reorder(const conv_kernel *kernel, const tl_step *step, const tl_run *run,
+                             tl_error *err)
+{
+    return kernel->md == NULL ? TL_OK : tl_primitive_run(&kernel->reorder, run, step->name, err);
 }
 
 static tl_status forward(tl_step *step, const tl_run *run, tl_error *err)
 {
     conv_state *state = step->state;
     if (state->winograd) {
-        tl_winograd_forward(step, state->kernel->data,
+        tl_winograd_forward(step, state->kernel.pack->data,
                             state->bias != NULL ? state->bias->data : NULL);
         return TL_OK;
     }
+    TL_TRY(run_reorder(&state->kernel, step, run, err));
     return tl_primitive_run(&state->forward, run, step->name, err);
 }
 
 static tl_status backward(tl_step *step, const tl_run *run, tl_error *err)
 {
     conv_state *state = step->state;
-    if (step->diff_src[0] != NULL)
+    if (step->diff_src[0] != NULL) {
+        TL_TRY(run_reorder(&state->kernel_backward, step, run, err));
         TL_TRY(tl_primitive_run(&state->backward_data, run, step->name, err));
-    if (trains(step) && state->own_weights) {
+    }
+    if (!trains(step))
+        return TL_OK;
+    if (state->own_weights) {
         tl_depthwise_backward_weights(step);
         return TL_OK;
     }
-    if (trains(step))
-        TL_TRY(tl_primitive_run(&state->backward_weights, run, step->name, err));
-    if (step->wants_diff_weights[0])
-        TL_TRY(tl_primitive_run(&state->unpack, run, step->name, err));
-    return TL_OK;
+    TL_TRY(tl_primitive_run(&state->backward_weights, run, step->name, err));
+    return step->wants_diff_weights[0] ? run_reorder(&state->diff_kernel, step, run, err) : TL_OK;
+}
+
+static void clear_kernel(conv_kernel *kernel)
+{
+    tl_primitive_clear(&kernel->reorder);
+    if (kernel->md != NULL)
+        tl_dnn.memory_desc_destroy(kernel->md);
 }
 
 static void destroy(tl_step *step)
@@ -440,12 +518,9 @@ static void destroy(tl_step *step)
     tl_primitive_clear(&state->forward);
     tl_primitive_clear(&state->backward_data);
     tl_primitive_clear(&state->backward_weights);
-    tl_primitive_clear(&state->unpack);
-    if (state->diff_packed_md != NULL)
-        tl_dnn.memory_desc_destroy(state->diff_packed_md);
-    if (state->diff_weights_md != NULL)
-        tl_dnn.memory_desc_destroy(state->diff_weights_md);
-    tl_free(state->diff_packed);
+    clear_kernel(&state->kernel);
+    clear_kernel(&state->kernel_backward);
+    clear_kernel(&state->diff_kernel);
     tl_free(state);
 }
 

@@ -36,24 +36,24 @@ static tl_status infer(const tl_graph *graph, const tl_node *node, tl_value *dst
 /* Workspace, per channel: the mean, 1/sqrt(var + eps) and variance that forward used. */
 static float *used_mean(const tl_step *step)
 {
-    return step->workspace;
+    return step->work[TL_WORK_KEPT];
 }
 
 static float *used_inverse(const tl_step *step)
 {
-    return (float *)step->workspace + step->node->weights[MEAN]->size;
+    return (float *)step->work[TL_WORK_KEPT] + step->node->weights[MEAN]->size;
 }
 
 static float *used_variance(const tl_step *step)
 {
-    return (float *)step->workspace + 2 * step->node->weights[MEAN]->size;
+    return (float *)step->work[TL_WORK_KEPT] + 2 * step->node->weights[MEAN]->size;
 }
 
 static tl_status create(tl_build *build, tl_step *step, tl_error *err)
 {
     (void)build, (void)err;
     if (step->repeats == NULL)
-        step->workspace_bytes = 3 * step->node->weights[MEAN]->size * sizeof(float);
+        step->work_bytes[TL_WORK_KEPT] = 3 * step->node->weights[MEAN]->size * sizeof(float);
     return TL_OK;
 }
 

@@ -88,6 +88,16 @@ tl_status tl_pool_commit(tl_pool *pool, size_t bytes, tl_error *err)
     return TL_OK;
 }
 
+void tl_pool_discard(tl_pool *pool, tl_variable *const *kernels, int n)
+{
+    for (tl_pack *pack = pool->first; pack != NULL; pack = pack->next)
+        for (int i = 0; i < n && pack->kind != TL_PACK_BIAS && pack->version != 0; i++)
+            if (kernels[i] == pack->kernel && pack->bytes >= TL_LARGE) {
+                tl_os_drop_pages(pack->data, pack->bytes);
+                pack->version = 0;
+            }
+}
+
 size_t tl_pool_committed(const tl_pool *pool)
 {
     return pool->arena_usable;

@@ -44,6 +44,10 @@ tl_status tl_pool_arena(tl_pool *pool, size_t bytes, void **out, tl_error *err);
 /* Makes the first `bytes` of the arena usable, before a run. */
 tl_status tl_pool_commit(tl_pool *pool, size_t bytes, tl_error *err);
 
+/* Gives back the memory of packs of these kernels: training is about to change them, and packs its
+ * own copies in the arena. They are packed again where a plan reads them. */
+void tl_pool_discard(tl_pool *pool, tl_variable *const *kernels, int n);
+
 /* Bytes of the arena that a run has made usable so far. */
 size_t tl_pool_committed(const tl_pool *pool);
 

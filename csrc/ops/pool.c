@@ -81,7 +81,7 @@ static tl_status create(tl_build *build, tl_step *step, tl_error *err)
     const_dnnl_memory_desc_t md = tl_dnn.primitive_desc_query_md(pd, dnnl_query_workspace_md, 0);
     if (md != NULL && tl_dnn.memory_desc_get_size(md) != 0) {
         TL_DNN_GOTO(tl_dnn.memory_desc_clone(&state->workspace_md, md), step->name);
-        step->workspace_bytes = tl_dnn.memory_desc_get_size(md);
+        step->work_bytes[TL_WORK_KEPT] = tl_dnn.memory_desc_get_size(md);
     }
     status = tl_primitive_create(&state->forward, pd, build, step->name, err);
     pd = NULL;
@@ -98,8 +98,8 @@ static tl_status bind(tl_step *step, void *scratchpad, tl_error *err)
     TL_TRY(tl_primitive_bind(p, DNNL_ARG_SRC, step->src[0]->md, step->src[0]->data, err));
     TL_TRY(tl_primitive_bind(p, DNNL_ARG_DST, step->dst->md, step->dst->data, err));
     if (state->workspace_md != NULL)
-        TL_TRY(
-            tl_primitive_bind(p, DNNL_ARG_WORKSPACE, state->workspace_md, step->workspace, err));
+        TL_TRY(tl_primitive_bind(p, DNNL_ARG_WORKSPACE, state->workspace_md,
+                                 step->work[TL_WORK_KEPT], err));
     TL_TRY(tl_primitive_bind_scratchpad(p, scratchpad, err));
     if (!step->training || step->diff_src[0] == NULL)
         return TL_OK;
@@ -109,8 +109,8 @@ static tl_status bind(tl_step *step, void *scratchpad, tl_error *err)
     TL_TRY(tl_primitive_bind(p, DNNL_ARG_DIFF_SRC, step->diff_src[0]->md, step->diff_src[0]->data,
                              err));
     if (state->workspace_md != NULL)
-        TL_TRY(
-            tl_primitive_bind(p, DNNL_ARG_WORKSPACE, state->workspace_md, step->workspace, err));
+        TL_TRY(tl_primitive_bind(p, DNNL_ARG_WORKSPACE, state->workspace_md,
+                                 step->work[TL_WORK_KEPT], err));
     return tl_primitive_bind_scratchpad(p, scratchpad, err);
 }
 

@@ -1,8 +1,12 @@
 /* How a node is computed. A plan turns every node (or fused group of nodes) into a step; the
- * step's op makes its primitives, binds them to memory and runs them. Life of a step: create
- * shapes and layouts are known: make primitives, ask for workspace and scratchpad bind     all
- * memory has an address now forward, backward   run; nothing is allocated here destroy  accepts a
- * half-made step Everything happens on the compute thread. */
+ * step's op makes its primitives, binds them to memory and runs them. Life of a step:
+ *
+ *   create             shapes and layouts are known: make primitives, ask for work memory
+ *   bind               all memory has an address now
+ *   forward, backward  run; nothing is allocated here
+ *   destroy            accepts a half-made step
+ *
+ * Everything happens on the compute thread. */
 #ifndef TL_OPS_STEP_H
 #define TL_OPS_STEP_H
 
@@ -51,6 +55,14 @@ typedef struct tl_run {
 
 typedef struct tl_step tl_step;
 
+/* Memory of a step's own in the arena, by how long it is needed. */
+typedef enum tl_work {
+    TL_WORK_KEPT,     /* from forward to backward; of staged statistics to the update */
+    TL_WORK_FORWARD,  /* while forward runs */
+    TL_WORK_BACKWARD, /* while backward runs */
+    TL_WORK_COUNT
+} tl_work;
+
 typedef struct tl_op {
     tl_shape_fn infer;
     /* Which layouts a rank-4 step wants: `spatial` is the plan's choice for convolutions, *src
@@ -97,9 +109,9 @@ struct tl_step {
     bool has_activation;        /* applied to dst; kind and alpha below */
     tl_activation activation;
     float alpha;
-    bool adds_residual;     /* dst starts as the residual (they share memory) and is added to */
-    size_t workspace_bytes; /* asked for in create; lives from forward to backward */
-    void *workspace;
+    bool adds_residual; /* dst starts as the residual (they share memory) and is added to */
+    size_t work_bytes[TL_WORK_COUNT]; /* asked for in create */
+    void *work[TL_WORK_COUNT];
     void *state; /* the op's own, freed by its destroy */
 };
 

@@ -91,7 +91,7 @@ void tl_winograd_forward(const tl_step *step, const float *u, const float *bias)
                            step->activation == TL_ACT_relu6 ? 6.f : __builtin_inff()};
     int64_t tiles_h = (dst.h + 3) / 4, tiles_w = (dst.w + 3) / 4;
     int64_t all = dst.n * tiles_h * tiles_w, pass = tiles_per_pass(step, all);
-    float *v = step->workspace, *m = v + 36 * pass * src.c;
+    float *v = step->work[TL_WORK_FORWARD], *m = v + 36 * pass * src.c;
     const int64_t few = 8;   /* tiles a thread transforms at a time */
     const int64_t rows = 48; /* of a product, a multiple of every register tile */
     for (int64_t first = 0; first < all; first += pass) {

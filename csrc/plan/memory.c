@@ -15,6 +15,22 @@ static void touch(tl_tensor *tensor, int time)
         tensor->last = time;
 }
 
+static void mark_work(tl_plan *plan, int i)
+{
+    const tl_step *step = &plan->steps[i];
+    tl_tensor **work = &plan->work[i * TL_WORK_COUNT];
+    bool stages = step->node != NULL && step->node->kind == TL_OP_batch_norm;
+    int back = step->training ? plan->backward_time[i] : i;
+    if (work[TL_WORK_KEPT] != NULL) {
+        touch(work[TL_WORK_KEPT], i);
+        touch(work[TL_WORK_KEPT], stages ? plan->end_time : back);
+    }
+    if (work[TL_WORK_FORWARD] != NULL)
+        touch(work[TL_WORK_FORWARD], i);
+    if (work[TL_WORK_BACKWARD] != NULL)
+        touch(work[TL_WORK_BACKWARD], back);
+}
+
 static void mark_live_ranges(tl_plan *plan)
 {
     int end = plan->end_time;
@@ -33,13 +49,7 @@ static void mark_live_ranges(tl_plan *plan)
             touch(step->kept_dst, back);
         if (step->dst->diff != NULL)
             touch(step->dst->diff, back);
-        if (plan->workspaces[i] != NULL) {
-            touch(plan->workspaces[i], i);
-            if (step->node != NULL && step->node->kind == TL_OP_batch_norm)
-                touch(plan->workspaces[i], end); /* staged statistics */
-            else if (step->training)
-                touch(plan->workspaces[i], back);
-        }
+        mark_work(plan, i);
     }
     for (int i = 0; i < plan->n_repeats; i++) {
         const tl_step *step = &plan->repeats[i].step;
@@ -130,8 +140,9 @@ tl_status tl_plan_place(tl_plan *plan, tl_error *err)
             plan->tensors[i]->data = (float *)((char *)plan->arena + root->offset);
     }
     for (int i = 0; i < plan->n_steps; i++)
-        if (plan->workspaces[i] != NULL)
-            plan->steps[i].workspace = plan->workspaces[i]->data;
+        for (int k = 0; k < TL_WORK_COUNT; k++)
+            if (plan->work[i * TL_WORK_COUNT + k] != NULL)
+                plan->steps[i].work[k] = plan->work[i * TL_WORK_COUNT + k]->data;
     return TL_OK;
 }
 

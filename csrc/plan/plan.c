@@ -173,10 +173,12 @@ static tl_status create_steps(tl_plan *plan, tl_error *err)
         tl_step *step = &plan->steps[i];
         if (step->op->create != NULL)
             TL_TRY(step->op->create(&plan->build, step, err));
-        if (step->workspace_bytes > 0) {
-            TL_TRY(tl_plan_new_tensor(plan, &plan->workspaces[i], err));
-            plan->workspaces[i]->bytes = step->workspace_bytes;
-        }
+        for (int k = 0; k < TL_WORK_COUNT; k++)
+            if (step->work_bytes[k] > 0) {
+                tl_tensor **work = &plan->work[i * TL_WORK_COUNT + k];
+                TL_TRY(tl_plan_new_tensor(plan, work, err));
+                (*work)->bytes = step->work_bytes[k];
+            }
     }
     for (int i = 0; i < plan->n_repeats; i++)
         if (plan->repeats[i].step.op->create != NULL)
@@ -276,12 +278,11 @@ void tl_plan_destroy(tl_plan *plan)
         tl_free(plan->nodes[i].src);
     for (int i = 0; i < plan->n_trainable; i++)
         tl_variable_release(plan->trainable[i]);
-    void *lists[] = {plan->nodes,          plan->needed,     plan->needs_gradient,
-                     plan->is_feed,        plan->n_uses,     plan->steps,
-                     plan->tensors,        plan->by_value,   plan->primary,
-                     plan->feeds,          plan->outputs,    plan->seeds,
-                     plan->trainable,      plan->workspaces, plan->gradients,
-                     plan->first_gradient, plan->repeats,    plan->backward_time};
+    void *lists[] = {
+        plan->nodes,          plan->needed,  plan->needs_gradient, plan->is_feed, plan->n_uses,
+        plan->steps,          plan->tensors, plan->by_value,       plan->primary, plan->feeds,
+        plan->outputs,        plan->seeds,   plan->trainable,      plan->work,    plan->gradients,
+        plan->first_gradient, plan->repeats, plan->backward_time};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         tl_free(lists[i]);
     if (plan->stream != NULL)
@@ -326,6 +327,7 @@ tl_status tl_plan_forward(tl_plan *plan, const tl_feed *feeds, float *const *out
         TL_TRY(check_cancelled(plan, i, err));
         TL_TRY(plan->steps[i].op->refresh(&plan->steps[i], &plan->run, err));
     }
+    tl_pool_discard(plan->pool, plan->trainable, plan->n_trainable);
     for (int i = 0; i < plan->n_feeds; i++)
         if (plan->feeds[i] != NULL)
             copy_feed(plan->feeds[i], &feeds[i]);

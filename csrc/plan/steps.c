@@ -265,7 +265,7 @@ tl_status tl_plan_make_steps(tl_plan *plan, const tl_plan_spec *spec, tl_error *
         TL_TRY_GOTO(demand(plan, spec->outputs[i], TL_LAYOUT_PLAIN, &plan->outputs[i], err));
     for (int i = 0; i < spec->n_seeds; i++)
         TL_TRY_GOTO(demand(plan, spec->seeds[i], TL_LAYOUT_PLAIN, &plan->seeds[i], err));
-    TL_TRY_GOTO(new_list(&plan->workspaces, plan->n_steps, err));
+    TL_TRY_GOTO(new_list(&plan->work, plan->n_steps * TL_WORK_COUNT, err));
     plan->n_feeds = spec->n_feeds;
     plan->n_outputs = spec->n_outputs;
     plan->n_seeds = spec->n_seeds;
