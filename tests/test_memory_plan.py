@@ -13,6 +13,11 @@ from tlfast._memory_plan import ALLOWANCE, MB
 
 # Of the peak that is measured: Python's objects and kernel code are no part of the plan.
 PREDICTED_WITHIN = 0.08
+# Activations of a step through a whole network, of its convolutions' outputs once.
+ACTIVATIONS = 1.25
+SEVEN = (
+    "DenseNet121", "EfficientNetB0", "InceptionV3", "MobileNetV2", "ResNet50", "VGG16", "Xception",
+)  # fmt: skip
 
 
 def network(filters: int = 32, size: int = 64, depth: int = 4) -> tf.Model:
@@ -107,6 +112,43 @@ print(memory("VmHWM") - before, plan.peak - plan.weights - plan.pixels)
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     measured, planned = map(int, out.stdout.splitlines()[-1].split())
     assert abs(measured - planned) < PREDICTED_WITHIN * measured
+
+
+@pytest.mark.parametrize("name", SEVEN)
+def test_backward_keeps_little_more_than_the_convolutions(name):
+    base = getattr(tf.applications, name)(
+        include_top=False, weights=None, input_shape=(224, 224, 3), pooling="avg"
+    )
+    model = tf.Sequential([base, layers.Dense(2, activation="softmax")])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    plan = model.plan(batch_size=16)
+    assert plan.packed_weights < MB  # biases: kernels are packed in the arena
+    assert plan.activations < ACTIVATIONS * plan.convolutions
+
+
+@pytest.mark.unsanitized
+def test_training_gives_back_what_prediction_packed():
+    code = f"""
+import numpy as np, tlfast as tf
+from tlfast import layers
+{inspect.getsource(network)}
+def memory():
+    for line in open("/proc/self/status"):
+        if line.startswith("VmRSS"):
+            return int(line.split()[1]) << 10
+x, y = np.zeros((4, 16, 16, 3), np.float32), np.arange(4) % 2
+model = network(filters=512, size=16, depth=4)  # three kernels of 9 MB, 38 MB for Winograd
+model.train_on_batch(x, y)
+before = memory()
+model.predict(x, verbose=0)
+predicted = memory()
+model.train_on_batch(x, y)
+print(predicted - before, memory() - before)
+"""
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    packed, left = map(int, out.stdout.splitlines()[-1].split())
+    assert packed > 20 * MB
+    assert left < packed / 4
 
 
 def test_too_large_a_batch_is_refused_with_one_that_fits():

@@ -440,7 +440,9 @@ def repeatable(net):
     for _ in range(3):
         y = net.act(net.norm(x, training=True))
         x = net.add("concat", x, net.conv(net.add("zero_pad2d", y, pads=(1, 1, 1, 1)), 16, 3))
-    x = net.conv(net.act(net.norm(x, training=True), "relu6"), 7)
+    x = net.conv(net.act(net.norm(x, training=True), "relu6"), 16)
+    x = net.act(net.add("avg_pool2d", net.act(x), pool=(3, 3), strides=(1, 1), pads=(1, 1, 1, 1)))
+    x = net.conv(x, 7)
     return net.act(net.add("global_avg_pool", x), "softmax")
 
 

@@ -420,18 +420,23 @@ static void concat_rows(const tl_step *step, int i, int64_t *rows, int64_t *widt
         *offset += step->src[k]->dims[t->rank - 1] * per;
 }
 
-static void concat_copy(tl_step *step, int i, float *part, float *whole, bool into_whole)
+typedef enum concat_way { PART_TO_WHOLE, WHOLE_TO_PART, ADD_WHOLE_TO_PART } concat_way;
+
+static void concat_copy(tl_step *step, int i, float *part, float *whole, concat_way way)
 {
+    const tl_norm_kernels *kernels = tl_norm();
     int64_t rows, width, offset;
     concat_rows(step, i, &rows, &width, &offset);
     int64_t total = (int64_t)(step->dst->bytes / sizeof(float)) / rows;
 #pragma omp parallel for
     for (int64_t r = 0; r < rows; r++) {
         float *p = part + r * width, *q = whole + r * total + offset;
-        if (into_whole)
-            memcpy(q, p, (size_t)width * sizeof(float));
-        else
+        if (way == ADD_WHOLE_TO_PART)
+            kernels->add(p, p, q, width);
+        else if (way == WHOLE_TO_PART)
             memcpy(p, q, (size_t)width * sizeof(float));
+        else
+            memcpy(q, p, (size_t)width * sizeof(float));
     }
 }
 
@@ -439,7 +444,7 @@ static tl_status forward_concat(tl_step *step, const tl_run *run, tl_error *err)
 {
     (void)run, (void)err;
     for (int i = 0; i < step->n_src; i++)
-        concat_copy(step, i, step->src[i]->data, step->dst->data, true);
+        concat_copy(step, i, step->src[i]->data, step->dst->data, PART_TO_WHOLE);
     return TL_OK;
 }
 
@@ -448,13 +453,15 @@ static tl_status backward_concat(tl_step *step, const tl_run *run, tl_error *err
     (void)run, (void)err;
     for (int i = 0; i < step->n_src; i++)
         if (step->diff_src[i] != NULL)
-            concat_copy(step, i, step->diff_src[i]->data, step->dst->diff->data, false);
+            concat_copy(step, i, step->diff_src[i]->data, step->dst->diff->data,
+                        step->accumulate[i] ? ADD_WHOLE_TO_PART : WHOLE_TO_PART);
     return TL_OK;
 }
 
 const tl_op tl_op_concat = {
     .infer = infer_concat,
     .choose = choose_concat,
+    .adds_diff = true,
     .forward = forward_concat,
     .backward = backward_concat,
 };

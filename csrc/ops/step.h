@@ -72,8 +72,10 @@ typedef struct tl_op {
     bool backward_reads_src, backward_reads_dst;
     /* Where attributes decide: of the two, backward reads only dst; NULL: the flags decide. */
     bool (*backward_reads_dst_only)(const tl_step *step);
-    /* src and dst have one shape and d dst / d src is 1: gradients may share memory, and backward
-     * adds by itself where accumulate[i] is set */
+    /* backward adds by itself where accumulate[i] is set */
+    bool adds_diff;
+    /* so it does, and where src and dst have one shape, d dst / d src is 1: gradients may share
+     * memory */
     bool passes_diff;
     bool is_view; /* forward: dst is src[0]'s memory under another shape: nothing to run */
     tl_status (*create)(tl_build *build, tl_step *step, tl_error *err);

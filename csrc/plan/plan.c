@@ -79,7 +79,7 @@ static tl_status make_diff_src(tl_plan *plan, int i, int k, tl_error *err)
     tl_tensor *src = step->src[k], *diff = NULL;
     bool passes = step->op->passes_diff && same_shape(src, step->dst);
     step->accumulate[k] = src->diff != NULL;
-    if (passes && src->diff != NULL) {
+    if ((passes || step->op->adds_diff) && src->diff != NULL) {
         step->diff_src[k] = src->diff;
         return TL_OK;
     }

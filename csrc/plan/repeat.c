@@ -1,7 +1,7 @@
 /* Which results backward makes again instead of keeping them from forward. Batch norm,
- * activations, sums and joins cost a pass over memory each; kept, they take as much memory as the
- * convolutions' results they are made of. A repeat runs before the first backward step that reads
- * its result. */
+ * activations, sums, joins and averages of small windows cost a pass over memory each; kept, they
+ * take as much memory as the convolutions' results they are made of. A repeat runs before the
+ * first backward step that reads its result. */
 #include "base/alloc.h"
 #include "plan/internal.h"
 
@@ -14,6 +14,7 @@ static bool is_cheap(const tl_step *step)
         case TL_OP_add:
         case TL_OP_multiply:
         case TL_OP_concat:
+        case TL_OP_avg_pool2d:
         case TL_OP_zero_pad2d:
             return true;
         case TL_OP_activation:
@@ -55,14 +56,29 @@ static int first_backward_reader(const tl_plan *plan, int i)
     return first < 0 && step->training && tl_backward_reads_dst(step) ? i : first;
 }
 
-/* Memory that would have to be kept to repeat step i and would not be otherwise. */
+/* Steps that could be repeated from the tensor. */
+static size_t count_repeats_from(const tl_plan *plan, const tl_tensor *tensor, const int *before)
+{
+    size_t n = 0;
+    for (int i = 0; i < plan->n_steps; i++)
+        for (int k = 0; before[i] >= 0 && k < plan->steps[i].n_src; k++)
+            if (plan->steps[i].src[k] == tensor && can_repeat(plan, i)) {
+                n++;
+                break;
+            }
+    return n;
+}
+
+/* Memory that would have to be kept to repeat step i and would not be otherwise; what others can
+ * be repeated from too counts in part. */
 static size_t cost(const tl_plan *plan, int i, const int *before)
 {
     size_t bytes = 0;
     for (int k = 0; k < plan->steps[i].n_src; k++) {
         int from = tl_plan_producer(plan, plan->steps[i].src[k]);
         if (from < 0 || (before[from] < 0 && !can_repeat(plan, from)))
-            bytes += plan->steps[i].src[k]->bytes;
+            bytes += plan->steps[i].src[k]->bytes /
+                     count_repeats_from(plan, plan->steps[i].src[k], before);
     }
     return bytes;
 }

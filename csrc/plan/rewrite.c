@@ -1,4 +1,5 @@
-/* The plan's own copy of the nodes, with explicit paddings merged into the windows behind them.
+/* The plan's own copy of the nodes, with explicit paddings merged into the windows behind them and
+ * joins of joins made one.
  * The user's graph is never changed. */
 #include <string.h>
 
@@ -118,6 +119,35 @@ static void fold_padding(tl_plan *plan, int value)
         }
 }
 
+static bool is_join(const tl_plan *plan, int value)
+{
+    return plan->nodes[value].kind == TL_OP_concat && !plan->is_feed[value];
+}
+
+/* A join reads what the joins in front of it read (those are flat already). DenseNet's blocks join
+ * what they joined before with one more: flat, a single one can be made again in backward. */
+static tl_status flatten_join(tl_plan *plan, int value, tl_error *err)
+{
+    tl_node *node = &plan->nodes[value];
+    int n = 0, *src = NULL;
+    for (int k = 0; k < node->n_src; k++)
+        n += is_join(plan, node->src[k]) ? plan->nodes[node->src[k]].n_src : 1;
+    if (n == node->n_src)
+        return TL_OK;
+    TL_TRY(tl_calloc((void **)&src, (size_t)n, sizeof *src, "a plan", err));
+    n = 0;
+    for (int k = 0; k < node->n_src; k++) {
+        const tl_node *part = &plan->nodes[node->src[k]];
+        bool joins = is_join(plan, node->src[k]);
+        for (int i = 0; i < (joins ? part->n_src : 1); i++)
+            src[n++] = joins ? part->src[i] : node->src[k];
+    }
+    tl_free(node->src);
+    node->src = src;
+    node->n_src = n;
+    return TL_OK;
+}
+
 tl_status tl_plan_rewrite(tl_plan *plan, const tl_plan_spec *spec, tl_error *err)
 {
     TL_TRY(copy_nodes(plan, err));
@@ -125,5 +155,8 @@ tl_status tl_plan_rewrite(tl_plan *plan, const tl_plan_spec *spec, tl_error *err
     for (int v = 0; v < plan->graph->n_nodes; v++)
         if (plan->needed[v] && !plan->is_feed[v] && plan->nodes[v].kind == TL_OP_zero_pad2d)
             fold_padding(plan, v);
-    return mark(plan, spec, err); /* folded paddings are not needed any more */
+    for (int v = 0; v < plan->graph->n_nodes; v++)
+        if (is_join(plan, v))
+            TL_TRY(flatten_join(plan, v, err));
+    return mark(plan, spec, err); /* what was folded is not needed any more */
 }
