@@ -315,3 +315,17 @@ def test_core_graph_errors_name_the_layer():
         graph.add("nothing", [x], [], "n")
     with pytest.raises(TypeError, match="no attribute 'stride'"):
         graph.add("max_pool2d", [x], [], "p", stride=(2, 2))
+
+
+def test_predictions_of_a_partly_frozen_network_do_not_depend_on_kept_features(rng):
+    base = backbone()
+    for layer in base.layers:  # the cut parts a convolution from the trained norm behind it
+        layer.trainable = layer.name in ("depthwise_bn", "project")
+    model = classifier(base)
+    x, y = data(rng)
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    model.fit(x, y, epochs=1, verbose=0)
+    kept = model.predict(x, verbose=0)
+    for size in (1, 8, 37):
+        parts = (x[at : at + size] for at in range(0, len(x), size))  # a generator: nothing is kept
+        assert np.array_equal(model.predict(parts, verbose=0), kept)

@@ -127,6 +127,7 @@ class _Cut:
             lowered with the same arguments.
         shapes: shape of one sample of each.
         works: whether computing them is worth avoiding.
+        is_whole: nothing is trained: they are the outputs.
         signature: equal signatures compute the same function of the inputs and the weights.
     """
 
@@ -139,6 +140,7 @@ class _Cut:
             if not frozen[value]:
                 cut.update(s for s in graph.node(value)[2] if frozen[s])
         self.values = tuple(sorted(cut))
+        self.is_whole = cut == set(made.outputs)
         self._graph = graph
         _, before = graph.version(self.values)
         nodes = [graph.node(v) for v in before]
@@ -283,11 +285,17 @@ class Engine:
         return self._in_chunks(x, tuple(a.shape[1:] for a in x), False, None)
 
     def predict_batch(self, batch: Batch) -> list[np.ndarray]:
-        """Outputs of a batch, from kept features where there are any."""
-        if batch.features is None:
+        """Outputs of a batch, from kept features where there are any.
+
+        Without them it takes the same two parts wherever they are cut, so that no bit of a
+        prediction depends on whether features were kept.
+        """
+        cut = self._cut(batch.shapes, training=False)
+        if batch.features is None and (not cut.works or cut.is_whole):
             return self.predict(batch.x)
+        features = self._features_of(batch, training=False)
         plan, _ = self._head(batch, training=False, losses=False)
-        return plan.forward(batch.features)
+        return plan.forward(features)
 
     def compile(self, optimizer: Any, losses: list, loss_weights: list[float]) -> None:
         """Take over what `Model.compile` chose; plans for training are made anew.
