@@ -18,12 +18,12 @@ from tlfast.testing._filters import FEATURES, FILTERS, fixed_weights
 @checked_arguments
 def TinyBackbone(
     include_top: bool = False,
-    weights: str | os.PathLike | None = "fixed",
+    weights: str | os.PathLike[str] | None = "fixed",
     input_tensor: KerasTensor | None = None,
     input_shape: tuple[int | None, ...] | None = None,
     pooling: str | None = None,
     classes: int = 10,
-    classifier_activation: str | Callable | None = "softmax",
+    classifier_activation: str | Callable[..., Any] | None = "softmax",
     name: str = "tinybackbone",
 ) -> Model:
     """A backbone of 21 kB whose weights are a formula: edges, lines, corners, colours.

@@ -64,13 +64,13 @@ def _parts() -> np.ndarray:
 def _statistics() -> list[np.ndarray]:
     """Scale, shift, mean and variance of the batch normalization."""
     # Rounded from pictures of `image_folder`: channels, mean, standard deviation.
-    groups = (
-        (4, 0.3, 0.5), (4, 0.0, 0.6),  # lines
-        (DIRECTIONS, 0.2, 0.4),  # corners
-        (len(COLOURS), 0.06, 0.13), (2, 0.48, 0.13),  # patches
-        (len(COLOURS), 0.0, 0.03), (2, 0.05, 0.12),  # spots
-    )  # fmt: skip
-    mean, deviation = np.concatenate([np.tile(np.float32(row), (n, 1)) for n, *row in groups]).T
+    lines = [(4, 0.3, 0.5), (4, 0.0, 0.6)]
+    corners = [(DIRECTIONS, 0.2, 0.4)]
+    patches = [(len(COLOURS), 0.06, 0.13), (2, 0.48, 0.13)]
+    spots = [(len(COLOURS), 0.0, 0.03), (2, 0.05, 0.12)]
+    channels, means, deviations = zip(*lines, *corners, *patches, *spots, strict=True)
+    mean = np.repeat(np.array(means, np.float32), channels)
+    deviation = np.repeat(np.array(deviations, np.float32), channels)
     # Averages of maps that are zero in most places are small; a head learns faster from large ones.
     scale = np.full_like(mean, 4)
     return [scale, np.zeros_like(mean), mean, deviation**2]

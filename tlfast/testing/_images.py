@@ -102,7 +102,9 @@ def _checked_size(size: int | tuple[int, int]) -> tuple[int, int]:
 
 
 def _is_count(value: object, least: int) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= least
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        return False
+    return bool(value >= least)
 
 
 def _colour(index: int, count: int) -> np.ndarray:
