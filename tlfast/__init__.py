@@ -28,7 +28,7 @@ _core.load(
 _MODULES = (
     "activations", "applications", "backend", "callbacks", "data", "initializers", "layers",
     "losses", "metrics", "models", "optimizers", "preprocessing", "regularizers", "saving",
-    "utils", "weights",
+    "testing", "utils", "weights",
 )
 _NAMES = {
     "compare": "comparison",

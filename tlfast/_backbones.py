@@ -103,7 +103,7 @@ def from_record(found: object) -> dict[str, Stem]:
     Raises:
         ValueError: another form.
     """
-    from tlfast.applications._registry import BACKBONES
+    from tlfast.applications._registry import WATCHED
     from tlfast.applications._scales import SCALES
 
     if not isinstance(found, dict):
@@ -117,6 +117,6 @@ def from_record(found: object) -> dict[str, Stem]:
         texts = (stem.application, stem.expects, stem.trained_on or OTHER)
         if not isinstance(stem.pretrained, bool) or not all(isinstance(t, str) for t in texts):
             raise ValueError(f"'backbones': {path!r:.80} has values of a wrong type")
-        if stem.application in BACKBONES and {*texts[1:]} <= {*SCALES, OTHER}:
+        if stem.application in WATCHED and {*texts[1:]} <= {*SCALES, OTHER}:
             result[path] = stem
     return result

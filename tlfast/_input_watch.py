@@ -18,7 +18,7 @@ from tlfast._graph import Graph
 from tlfast._input_range import Statistics, judge, measure, sample
 from tlfast._tensor import Node
 from tlfast._warnings import InputRangeWarning, user_level
-from tlfast.applications._registry import lookup
+from tlfast.applications._registry import WATCHED
 from tlfast.applications._scales import SCALES
 from tlfast.layers._base import Layer
 
@@ -96,7 +96,7 @@ class InputWatch:
 
 
 def _for_its_weights(stem: Stem, arrives: str, kind: str | None) -> str:
-    record = lookup(stem.application)
+    record = WATCHED[stem.application]
     text = (
         f"{arrives} arrive at {stem.application}, whose weights were made for "
         f"{SCALES[record.preprocessing].text}"

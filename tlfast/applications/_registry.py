@@ -62,6 +62,10 @@ BACKBONES: dict[str, Backbone] = {
     )
 }
 
+# The network of tlfast.testing is no application, but its input is watched like theirs.
+TEST_BACKBONE = Backbone("TinyBackbone", "testing", "none", 32, 8)
+WATCHED = {**BACKBONES, TEST_BACKBONE.name: TEST_BACKBONE}
+
 
 def lookup(name: str) -> Backbone:
     """The record of a backbone.
