@@ -196,7 +196,7 @@ def main() -> None:
     shutil.rmtree(WORK, ignore_errors=True)
     WORK.mkdir(parents=True)
     source, tools = check_out(), make_tools()
-    # Files in the archives carry the commit's time: the same commit gives the same bytes.
+    # Files in the wheel carry the commit's time, whenever it is built.
     os.environ["SOURCE_DATE_EPOCH"] = run("git", "log", "-1", "--format=%ct").strip()
     sdist = build_sdist(tools, source)
     wheel = build_wheel(tools, sdist)
