@@ -18,6 +18,11 @@ from importlib.metadata import PackageNotFoundError, distribution
 from typing import Any, NoReturn
 
 SUPPORTED = "tlfast needs x86-64 Linux with glibc and CPython 3.11 or newer"
+# One binary for this Python and all later ones.
+STABLE_ABI, STABLE_ABI_HEX = "cp311", "0x030B0000"
+# What a source distribution holds beyond what the build reads: a packager runs the tests.
+SOURCES = [f"{folder}/**" for folder in (".ci", "benchmarks", "csrc", "docs", "notebooks", "tests")]
+SOURCES += ["*.md", "*.cff", ".clang-format"]
 INSTALL = "build-essential pkg-config libjpeg-dev libpng-dev python3-dev"
 WARNINGS = """-Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wundef -Wvla
     -Wimplicit-fallthrough -Wno-unused-parameter""".split()
@@ -104,20 +109,19 @@ def onednn_file(package: str, ending: str) -> str:
     stop(f"the package {package} has no {ending}", "install it again")
 
 
-def copy_onednn(package_folder: str) -> None:
-    """Puts libdnnl.so.3 and its licences into the package."""
-    for ending, to in (
-        ("libdnnl.so.3", "libdnnl.so.3"),
-        ("onednn/LICENSE", "licenses/onednn-LICENSE"),
-        ("onednn/THIRD-PARTY-PROGRAMS", "licenses/onednn-THIRD-PARTY-PROGRAMS"),
-    ):
-        target = os.path.join(package_folder, to)
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        # Renamed into place: a running process may have the old library mapped.
-        shutil.copyfile(onednn_file("onednn-cpu-gomp", ending), target + ".part")
-        if ending.endswith(".so.3") and shutil.which("strip"):
-            subprocess.run(["strip", "--strip-unneeded", target + ".part"], check=True)
-        os.replace(target + ".part", target)
+def copy_onednn(ending: str, target: str) -> None:
+    """Puts a file of oneDNN's package into ours; renamed into place, it may be in use."""
+    shutil.copyfile(onednn_file("onednn-cpu-gomp", ending), target + ".part")
+    if ending.endswith(".so.3") and shutil.which("strip"):
+        subprocess.run(["strip", "--strip-unneeded", target + ".part"], check=True)
+    os.replace(target + ".part", target)
+
+
+def remove_stale(core: str) -> None:
+    """Removes the core that an older build left under a name that Python looks for first."""
+    for path in glob.glob(os.path.join(os.path.dirname(core), "_core.*.so")):
+        if os.path.basename(path) != os.path.basename(core):
+            os.remove(path)
 
 
 def flags() -> tuple[list[str], list[str]]:
@@ -153,6 +157,7 @@ def main() -> None:
     import numpy
     from setuptools import Extension, setup
     from setuptools.command.build_ext import build_ext
+    from setuptools.command.sdist import sdist
 
     class Build(build_ext):
         def finalize_options(self) -> None:
@@ -189,11 +194,28 @@ def main() -> None:
         def run(self) -> None:
             super().run()
             # Beside _core: in the source folder where the install is editable.
-            copy_onednn(os.path.dirname(self.get_ext_fullpath("tlfast._core")))
+            core = self.get_ext_fullpath("tlfast._core")
+            remove_stale(core)
+            copy_onednn("libdnnl.so.3", os.path.join(os.path.dirname(core), "libdnnl.so.3"))
 
+    class Sdist(sdist):
+        def make_distribution(self) -> None:
+            for pattern in SOURCES:
+                found = glob.glob(pattern, recursive=True, include_hidden=True)
+                found = [path for path in found if "__pycache__" not in path]
+                self.filelist.extend(filter(os.path.isfile, found))
+            self.filelist.sort()
+            self.filelist.remove_duplicates()
+            super().make_distribution()
+
+    # Before setup() reads pyproject.toml, whose license-files names them.
+    for name in ("LICENSE", "THIRD-PARTY-PROGRAMS"):
+        copy_onednn(f"onednn/{name}", f"tlfast/licenses/onednn-{name}")
     compile_flags, link_flags = flags()
     header = "oneapi/dnnl/dnnl.h"
     include = onednn_file("onednn-devel-cpu-gomp", header).removesuffix(header)
+    # The free-threaded Python has no stable ABI.
+    stable_abi = not sysconfig.get_config_var("Py_GIL_DISABLED")
     core = Extension(
         "tlfast._core",
         sorted(glob.glob("csrc/**/*.c", recursive=True)),
@@ -201,8 +223,14 @@ def main() -> None:
         depends=[f for end in ("h", "def") for f in glob.glob(f"csrc/**/*.{end}", recursive=True)],
         extra_compile_args=[*compile_flags, "-isystem", include, "-isystem", numpy.get_include()],
         extra_link_args=link_flags,
+        define_macros=[("Py_LIMITED_API", STABLE_ABI_HEX)] if stable_abi else [],
+        py_limited_api=stable_abi,
     )
-    setup(ext_modules=[core], cmdclass={"build_ext": Build})
+    setup(
+        ext_modules=[core],
+        cmdclass={"build_ext": Build, "sdist": Sdist},
+        options={"bdist_wheel": {"py_limited_api": STABLE_ABI}} if stable_abi else {},
+    )
 
 
 if __name__ == "__main__":

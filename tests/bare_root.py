@@ -3,15 +3,19 @@
     --suite bookworm      Debian release to install with debootstrap
     --mirror URL          where from (default: deb.debian.org)
     --order demo,tests    which commands, in which order, in one clone
+    --wheel FILE          instead: installs this wheel where there is only Python and its venv, no
+                          compiler, no libgomp, no libjpeg; then import, doctor, demo
     --env NAME            passes a variable of this environment on (proxies, pip's index)
-    --copy PATH           copies a file or folder to the same place (certificates)
+    --copy PATH           copies a file or folder to the same place; certificates for pip as
+                          /usr/local/share/ca-certificates, of which Debian makes its bundle
     --bind PATH           shows a folder at the same place, read-only (a folder of wheels)
     --root DIR            keeps the root there and uses it again; default: a temporary one
 
 --env, --copy and --bind may be given several times.
 
 Needs to be root, debootstrap, chroot and mount; changes nothing outside its own folder. The clone
-is made with git from the commit checked out here. Exit status 0 when every command succeeded.
+is made with git from the commit checked out here. Exit status 0 when every command succeeded; with
+--wheel the first that fails is the last.
 """
 
 import argparse
@@ -22,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -52,23 +57,56 @@ def mount(root: Path, binds: list[str], made: list[Path]) -> None:
             run("mount", "-o", "remount,ro,bind", target)
 
 
+def replace(source: str, target: str) -> str:
+    """Copies a file's content; a link that stands at the target would lead out of the root."""
+    Path(target).unlink(missing_ok=True)
+    return shutil.copyfile(source, target)
+
+
 def bring(root: Path, paths: list[str]) -> None:
+    """Copies to the same place: what links lead to, and no links that lead nowhere."""
     for path in map(Path, paths):
         target = root / str(path).lstrip("/")
+        if not path.exists():
+            sys.exit(f"bare_root.py: --copy {path}: there is no such file or folder")
         target.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
-            shutil.copytree(path, target, dirs_exist_ok=True)
+            shutil.copytree(
+                path,
+                target,
+                copy_function=replace,
+                dirs_exist_ok=True,
+                ignore_dangling_symlinks=True,
+            )
         else:
-            shutil.copyfile(path, target)
+            replace(str(path), str(target))
 
 
-def run_inside(root: Path, command: str, names: list[str]) -> int:
-    """Runs one line of shell in the clone inside the root, with no standard input."""
+def clone(root: Path) -> None:
+    shutil.rmtree(root / "clone", ignore_errors=True)
+    run("git", "clone", "-q", "--no-hardlinks", ROOT, root / "clone")
+
+
+def wheel_commands(wheel: Path) -> list[tuple[str, str]]:
+    """What somebody does who has Python and nothing else, in a folder with the wheel."""
+    python = "apt-get update && apt-get install -y --no-install-recommends python3 python3-venv"
+    install = f"rm -rf env && python3 -m venv env && env/bin/pip install './{wheel.name}[demo]'"
+    # With one of these in the root, a wheel that lacks it would pass.
+    bare = "! command -v gcc cc && ! ldconfig -p | grep -E 'libgomp|libjpeg|libpng|libdnnl'"
+    commands = [("python", python), ("bare", bare), ("install", install)]
+    commands += [("import", "env/bin/python -W error -c 'import tlfast'")]
+    if "tlfast/commands/doctor.py" in zipfile.ZipFile(wheel).namelist():
+        commands.append(("doctor", "env/bin/tlfast doctor"))
+    return [*commands, ("demo", "env/bin/tlfast demo")]
+
+
+def run_inside(root: Path, folder: str, command: str, names: list[str]) -> int:
+    """Runs one line of shell in a folder inside the root, with no standard input."""
     path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     environment = {"HOME": "/root", "PATH": path, "LANG": "C.UTF-8"}
     environment["DEBIAN_FRONTEND"] = "noninteractive"
     environment |= {name: os.environ[name] for name in names if name in os.environ}
-    line = f"cd /clone && {command}"
+    line = f"cd /{folder} && {command}"
     return subprocess.run(
         ["chroot", str(root), "/bin/bash", "-c", line], env=environment, stdin=subprocess.DEVNULL
     ).returncode
@@ -81,12 +119,16 @@ def main() -> int:
     parser.add_argument("--suite", default="bookworm")
     parser.add_argument("--mirror", default="http://deb.debian.org/debian")
     parser.add_argument("--order", default="demo,tests")
+    parser.add_argument("--wheel", type=Path)
     for name in ("--env", "--copy", "--bind"):
         parser.add_argument(name, action="append", default=[])
     parser.add_argument("--root", type=Path)
     options = parser.parse_args()
-    names = options.order.split(",")
-    commands = [(name, readme_command(name)) for name in names]
+    if options.wheel:
+        commands, folder = wheel_commands(options.wheel), "wheel"
+    else:
+        commands = [(name, readme_command(name)) for name in options.order.split(",")]
+        folder = "clone"
 
     if os.geteuid() != 0:
         sys.exit("bare_root.py: chroot and mount need root")
@@ -103,13 +145,18 @@ def main() -> int:
         print(f"{options.suite} in {root}: {time.perf_counter() - started:.0f} s", flush=True)
         bring(root, options.copy)
         mount(root, options.bind, made)
-        shutil.rmtree(root / "clone", ignore_errors=True)
-        run("git", "clone", "-q", "--no-hardlinks", ROOT, root / "clone")
+        if options.wheel:
+            (root / folder).mkdir(exist_ok=True)
+            shutil.copy(options.wheel, root / folder)
+        else:
+            clone(root)
         for name, command in commands:
             print(f"\n$ {command}", flush=True)
             started = time.perf_counter()
-            status = run_inside(root, command, options.env)
+            status = run_inside(root, folder, command, options.env)
             results.append((name, status, time.perf_counter() - started))
+            if options.wheel and status != 0:
+                break
     finally:
         for target in made:
             run("umount", target)

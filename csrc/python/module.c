@@ -70,12 +70,15 @@ static void module_free(void *module)
     module_clear(module);
 }
 
+/* NumPy does not support sub-interpreters. Python 3.12 takes the slot Py_mod_multiple_interpreters
+ * with Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED; 3.11, whose limited API this file is compiled
+ * for, has no names for the two and stops at the slot. */
+#define SLOT_INTERPRETERS 3
+#define INTERPRETERS_NOT_SUPPORTED ((void *)0)
+
 static PyModuleDef_Slot module_slots[] = {
     {Py_mod_exec, module_exec},
-#if PY_VERSION_HEX >= 0x030C0000
-    /* NumPy does not support sub-interpreters. */
-    {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},
-#endif
+    {0, NULL}, /* PyInit__core fills it */
     {0, NULL},
 };
 
@@ -89,5 +92,7 @@ PyMODINIT_FUNC PyInit__core(void); /* the one exported symbol */
 
 PyMODINIT_FUNC PyInit__core(void)
 {
+    if (Py_Version >= 0x030C0000)
+        module_slots[1] = (PyModuleDef_Slot){SLOT_INTERPRETERS, INTERPRETERS_NOT_SUPPORTED};
     return PyModuleDef_Init(&module_def);
 }

@@ -18,7 +18,7 @@ static PyObject *graph_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     long long batch;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "L:Graph", names, &batch))
         return NULL;
-    graph_object *self = (graph_object *)type->tp_alloc(type, 0);
+    graph_object *self = (graph_object *)PyType_GenericAlloc(type, 0);
     if (self == NULL)
         return NULL;
     tl_error err = {0};
@@ -33,7 +33,7 @@ static void graph_dealloc(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     tl_graph_destroy(((graph_object *)self)->graph);
-    type->tp_free(self);
+    PyObject_Free(self);
     Py_DECREF(type);
 }
 

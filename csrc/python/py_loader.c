@@ -21,7 +21,7 @@ typedef struct {
 
 static tl_py_state *state_of(LoaderObject *self)
 {
-    return tl_py_type_state(Py_TYPE(self));
+    return tl_py_type_state(Py_TYPE((PyObject *)self));
 }
 
 /* 0 and the object is ours until leave(), or -1 with an exception. */
@@ -141,7 +141,7 @@ static PyObject *loader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
         return NULL;
     options.paths = paths.paths;
     options.n_paths = paths.n;
-    LoaderObject *self = (LoaderObject *)type->tp_alloc(type, 0);
+    LoaderObject *self = (LoaderObject *)PyType_GenericAlloc(type, 0);
     if (self != NULL) {
         atomic_flag_clear(&self->busy);
         self->height = options.spec.height;
@@ -169,9 +169,9 @@ static void destroy_loader(LoaderObject *self)
 
 static void loader_dealloc(LoaderObject *self)
 {
-    PyTypeObject *type = Py_TYPE(self);
+    PyTypeObject *type = Py_TYPE((PyObject *)self);
     destroy_loader(self);
-    type->tp_free(self);
+    PyObject_Free(self);
     Py_DECREF(type);
 }
 
@@ -220,8 +220,8 @@ static PyObject *loader_start(LoaderObject *self, PyObject *args, PyObject *kwar
         leave(self);
         result = status == TL_OK ? Py_NewRef(Py_None) : tl_py_raise(state_of(self), &err);
     }
-    Py_XDECREF(order);
-    Py_XDECREF(sizes);
+    Py_XDECREF((PyObject *)order);
+    Py_XDECREF((PyObject *)sizes);
     return result;
 }
 

@@ -226,7 +226,7 @@ static PyObject *plan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     }
     tl_graph *core_graph = tl_py_graph(state, graph);
     tl_pool *core_pool = core_graph != NULL ? tl_py_pool(state, pool) : NULL;
-    plan_object *self = core_pool != NULL ? (plan_object *)type->tp_alloc(type, 0) : NULL;
+    plan_object *self = core_pool != NULL ? (plan_object *)PyType_GenericAlloc(type, 0) : NULL;
     if (self != NULL) {
         self->graph = Py_NewRef(graph);
         self->feeds = Py_NewRef(feeds);
@@ -264,7 +264,7 @@ static void plan_dealloc(PyObject *self)
     Py_XDECREF(plan->graph);
     Py_XDECREF(plan->feeds);
     Py_XDECREF(plan->outputs);
-    type->tp_free(self);
+    PyObject_Free(self);
     Py_DECREF(type);
 }
 
@@ -487,7 +487,7 @@ static PyObject *run(plan_object *self, PyObject *feeds, PyObject *targets, PyOb
                      bool update, unsigned long long seed, float learning_rate,
                      long long iteration, int64_t *counter)
 {
-    tl_py_state *state = tl_py_type_state(Py_TYPE(self));
+    tl_py_state *state = tl_py_type_state(Py_TYPE((PyObject *)self));
     const tl_graph *graph = tl_py_graph(state, self->graph);
     PyObject *outputs = NULL, *result = NULL;
     call c;

@@ -28,7 +28,7 @@ static PyObject *variable_new(PyTypeObject *type, PyObject *args, PyObject *kwar
     Py_DECREF(sequence);
     if (PyErr_Occurred())
         return NULL;
-    variable_object *self = (variable_object *)type->tp_alloc(type, 0);
+    variable_object *self = (variable_object *)PyType_GenericAlloc(type, 0);
     if (self == NULL)
         return NULL;
     tl_error err = {0};
@@ -43,7 +43,7 @@ static void variable_dealloc(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     tl_variable_release(((variable_object *)self)->variable);
-    type->tp_free(self);
+    PyObject_Free(self);
     Py_DECREF(type);
 }
 
@@ -159,7 +159,7 @@ static PyObject *pool_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     static char *names[] = {NULL};
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, ":Pool", names))
         return NULL;
-    pool_object *self = (pool_object *)type->tp_alloc(type, 0);
+    pool_object *self = (pool_object *)PyType_GenericAlloc(type, 0);
     if (self == NULL)
         return NULL;
     tl_error err = {0};
@@ -174,7 +174,7 @@ static void pool_dealloc(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     tl_pool_release(((pool_object *)self)->pool);
-    type->tp_free(self);
+    PyObject_Free(self);
     Py_DECREF(type);
 }
 
