@@ -5,6 +5,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from official_weights import official_file
 from reference import formula
 
 from tlfast import keras
@@ -90,8 +91,8 @@ def test_the_input_watch_looks_behind_it(tmp_path):
     pixels = formula.photos(8, SIZE, SIZE, 1).astype(np.float32)
     base = keras.applications.MobileNetV2(
         alpha=0.35, input_shape=(SIZE, SIZE, 3), include_top=False, weights=None, pooling="avg")
-    path = str(tmp_path / "base.weights.h5")
-    base.save_weights(path)
+    path = str(tmp_path / "base.h5")
+    official_file(path, base)
     for function, right in ((mobilenet_v2.preprocess_input, True), (lambda x: x / 255.0, False)):
         base = keras.applications.MobileNetV2(
             alpha=0.35, input_shape=(SIZE, SIZE, 3), include_top=False, weights=path,
