@@ -2,6 +2,7 @@
 
 import ast
 import operator
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -97,7 +98,7 @@ class Script:
         """What tlfast has at the path of an expression; None where it has nothing."""
         path = self.path(node)
         try:
-            return None if path is None else _run_hook.resolve(path)
+            return None if path is None else resolve(path)
         except AttributeError:
             return None
 
@@ -160,6 +161,13 @@ class Script:
                 yield call, getattr(made, "__name__", ""), made
 
 
+def resolve(path: str) -> Any:
+    """`_run_hook.resolve` without the warning that a spelling is old: the script gives it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return _run_hook.resolve(path)
+
+
 def own(path: str) -> str:
     """"tlfast.keras.layers" for "tensorflow.keras.layers" and "keras.layers"."""
     root, _, rest = path.partition(".")
@@ -168,7 +176,7 @@ def own(path: str) -> str:
 
 def _public(module: str) -> list[str]:
     try:
-        return _run_hook.ServedModule(module, _run_hook.resolve(module)).__dir__()
+        return _run_hook.ServedModule(module, resolve(module)).__dir__()
     except AttributeError:
         return []
 

@@ -1,5 +1,6 @@
 """Runs a script or module as the `python` command does, with tlfast in TensorFlow's place."""
 
+import builtins
 import os
 import runpy
 import sys
@@ -34,7 +35,7 @@ def run_script(path: str, arguments: list[str]) -> int:
     main = ModuleType("__main__")
     main.__file__ = full
     main.__loader__ = SourceFileLoader("__main__", full)
-    main.__dict__.update(__builtins__=__builtins__, __cached__=None)
+    main.__dict__.update(__builtins__=builtins, __cached__=None)
     sys.modules["__main__"] = main
     _prepare([path, *arguments], os.path.dirname(os.path.realpath(path)))
     return _run(lambda: exec(compile(source, full, "exec"), main.__dict__))
