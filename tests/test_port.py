@@ -165,7 +165,7 @@ def test_what_is_missing(tmp_path, capsys):
         (12, "Model.summary"), (13, "tf.keras.applications.ResNet50"), (14, "Dataset.interleave"),
         (15, "tensorflow.data.Dataset.list_files"), (16, "tensorflow.image"),
     ]  # fmt: skip
-    assert "Did you mean 'Dense'?" in printed and "'reluu'" in printed
+    assert "Did you mean 'Dense'?" in printed and "reluu" in printed
 
 
 HEAD = "from tensorflow import keras\nbase = keras.applications.{}(weights='imagenet')\n"
