@@ -12,7 +12,8 @@ from tensorflow.keras.preprocessing.image import ImageDataGenerator
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
 height, width = 96, 96
 
-train_datagen = ImageDataGenerator(rescale=1./255, horizontal_flip=True, validation_split=0.25)
+train_datagen = ImageDataGenerator(rescale=1./255, shear_range=0.2, zoom_range=0.2,
+                                   horizontal_flip=True, validation_split=0.25)
 training_set = train_datagen.flow_from_directory(
     "photos/train", target_size=(height, width), batch_size=4, class_mode="categorical",
     subset="training", seed=1)
