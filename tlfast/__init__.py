@@ -92,6 +92,8 @@ def __getattr__(name: str) -> Any:
         return getattr(importlib.import_module(f"{__name__}.{_NAMES[name]}"), name)
     if name in _OLD_MODULES:
         return importlib.import_module(f"{__name__}.{name}")
+    if name in ("load_ipython_extension", "unload_ipython_extension"):  # %load_ext tlfast
+        return getattr(importlib.import_module(f"{__name__}._run_notebook"), name)
     # Private names are modules that the import system looks for here before it loads them.
     if name.startswith("_"):
         raise AttributeError(f"module 'tlfast' has no attribute {name!r}")

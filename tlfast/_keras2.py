@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from types import ModuleType
 from typing import Any
 
+from tlfast._warnings import user_level
+
 # Modules that are gone, and the module that has their names now ("" is tlfast itself).
 MODULES = {
     "applications.mobilenetv2": "applications.mobilenet_v2",
@@ -83,7 +85,8 @@ def say(old: str, new: str, stacklevel: int = 2) -> None:
     """
     if old not in _said:
         text = f"`{old}` is the spelling of Keras 2 and deprecated, use `{new}`."
-        warnings.warn(text, DeprecationWarning, stacklevel + 1)
+        # The modules that `tlfast run` serves stand between the script and the name.
+        warnings.warn(text, DeprecationWarning, max(stacklevel + 1, user_level()))
         _said.add(old)
 
 

@@ -68,7 +68,7 @@ def _serialize_object(obj: Any) -> dict:
     own = cls.__module__.startswith("tlfast.")
     result = {
         "module": getattr(obj, "_module", cls.__module__) if own else cls.__module__,
-        "class_name": cls.__name__,
+        "class_name": getattr(obj, "_class_name", cls.__name__) if own else cls.__name__,
         "config": serialize(obj.get_config()),
         "registered_name": getattr(obj, "_registered_name", None) if own else cls.__name__,
     }

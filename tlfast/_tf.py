@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tlfast._tensor import KerasTensor
 from tlfast.data.batch import BatchArray, batch_array
 
 _DTYPES = {
@@ -34,8 +35,13 @@ def squeeze(input: Any, axis: Any = None) -> BatchArray:
     return batch_array(np.squeeze(input, axis))
 
 
-def cast(x: Any, dtype: Any) -> BatchArray:
-    """`x` in another type, such as tf.float32 or "float32"; fractions are cut off for integers."""
+def cast(x: Any, dtype: Any) -> Any:
+    """`x` in another type, such as tf.float32 or "float32"; fractions are cut off for integers.
+
+    The tensors of a model are float32 and stay as they are.
+    """
+    if isinstance(x, KerasTensor) and np.dtype(dtype) == np.float32:
+        return x
     return batch_array(np.asarray(x).astype(dtype))
 
 
@@ -115,12 +121,13 @@ def _list_physical_devices(device_type: str | None = None) -> list[PhysicalDevic
     return []
 
 
-class _Namespace:
+class Namespace:
     """A few functions under a name such as tf.nn."""
 
     def __init__(self, name: str, **members: Any) -> None:
         self.__dict__.update(members)
         self._name, self._members = name, members
+        self.__name__ = f"tlfast.{name}"
 
     def __dir__(self) -> list[str]:
         return list(self._members)
@@ -136,9 +143,9 @@ _NAMES: dict[str, Any] = {
     "convert_to_tensor": convert_to_tensor, "constant": convert_to_tensor, "where": where,
     "reduce_mean": reduce_mean, "reduce_sum": reduce_sum, "reduce_max": reduce_max,
     "newaxis": None, "sigmoid": sigmoid,
-    "nn": _Namespace("nn", softmax=softmax, sigmoid=sigmoid),
-    "random": _Namespace("random", set_seed=_set_seed),
-    "config": _Namespace("config", list_physical_devices=_list_physical_devices),
+    "nn": Namespace("nn", softmax=softmax, sigmoid=sigmoid),
+    "random": Namespace("random", set_seed=_set_seed),
+    "config": Namespace("config", list_physical_devices=_list_physical_devices),
     **_DTYPES,
 }
 

@@ -5,7 +5,8 @@ from tlfast._errors import did_you_mean
 from tlfast.layers._base import Layer
 from tlfast.layers.activation import ELU, Activation, LeakyReLU, ReLU, Softmax
 from tlfast.layers.convolutional import Conv2D, DepthwiseConv2D, SeparableConv2D
-from tlfast.layers.core import Dense, Identity, Input, InputLayer, Lambda
+from tlfast.layers.core import Dense, Identity, Input, InputLayer
+from tlfast.layers.function import Lambda
 from tlfast.layers.merging import (
     Add,
     Average,

@@ -1,4 +1,4 @@
-"""Input, Dense, Identity, and the refusal of Lambda."""
+"""Input, Dense and Identity."""
 
 from typing import Any
 
@@ -215,18 +215,6 @@ class Identity(Layer):
 
     def lower(self, g: Any, inputs: list[int], training: bool) -> int:
         return inputs[0]
-
-
-class Lambda(Layer):
-    """Not supported: a layer around a Python function."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        raise NotImplementedError(
-            "Lambda layers are not supported: the core cannot run a Python function inside a "
-            "training step, and a stored one would be code hidden in a model file. Use Rescaling, "
-            "Activation, or arithmetic on tensors such as x / 127.5 - 1; for anything on the "
-            "images use map() of the dataset or preprocessing_function of ImageDataGenerator"
-        )
 
 
 def positive_int(layer: Layer, name: str, value: Any) -> int:

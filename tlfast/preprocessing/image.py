@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from tlfast._arguments import checked_arguments
-from tlfast.data.directory import check_data_format
+from tlfast.data.directory import check_choice, check_data_format
+from tlfast.preprocessing import _augment
+from tlfast.preprocessing._augment import FILL_MODES
 from tlfast.preprocessing._images import (
     array_to_img,
     img_to_array,
@@ -26,31 +28,44 @@ __all__ = [
 _NOT_BUILT = {
     "featurewise_center": False, "samplewise_center": False,
     "featurewise_std_normalization": False, "samplewise_std_normalization": False,
-    "zca_whitening": False, "rotation_range": 0, "width_shift_range": 0.0,
-    "height_shift_range": 0.0, "brightness_range": None, "shear_range": 0.0, "zoom_range": 0.0,
-    "channel_shift_range": 0.0,
+    "zca_whitening": False,
 }
-_LAYER_INSTEAD = {
-    "rotation_range": "RandomRotation", "zoom_range": "RandomZoom",
+
+
+# The parameters of `apply_transform` at which nothing happens.
+_UNCHANGED = {
+    "theta": 0, "tx": 0, "ty": 0, "shear": 0, "zx": 1, "zy": 1, "flip_horizontal": False,
+    "flip_vertical": False, "channel_shift_intensity": None, "brightness": None,
 }
 
 
 class ImageDataGenerator:
-    """Makes batches of images, rescaled, preprocessed and randomly flipped.
+    """Makes batches of images, rescaled, preprocessed and randomly changed.
 
     Args:
+        zca_epsilon: belongs to zca_whitening, which is not built.
+        rotation_range: turn by up to this many degrees either way.
+        width_shift_range, height_shift_range: move by up to this fraction of the size (a float
+            below 1), this many pixels, or one of a list. As in Keras the two are exchanged.
+        brightness_range: (lowest, highest) factor of the brightness; None: unchanged.
+        shear_range: shear by up to this many degrees either way.
+        zoom_range: z for (1 - z, 1 + z), or (lowest, highest); below 1 magnifies.
+        channel_shift_range: add up to this number either way.
+        fill_mode: "nearest", "constant", "reflect" or "wrap", for places outside the image.
+        cval: value outside for fill_mode="constant".
         horizontal_flip, vertical_flip: flip each image with probability 1/2.
         rescale: factor for the pixel values, after `preprocessing_function`; None: none.
         preprocessing_function: function of one image (height, width, channels), float32, that
             returns an array of the same shape.
         data_format: None or "channels_last".
         validation_split: fraction between 0 and 1 that subset="validation" takes.
+        interpolation_order: 1, linear.
         dtype: type of the batches; None: float32.
 
-    The other arguments are Keras' further augmentations; they must keep their default.
+    The other arguments, statistics of the data, must keep their default.
 
     Raises:
-        NotImplementedError: for an augmentation that is not built; names it.
+        NotImplementedError: for an argument that is not built; names it.
         TypeError: for a function given by position, where Keras expects featurewise_center.
     """
 
@@ -89,7 +104,7 @@ class ImageDataGenerator:
                 f"ImageDataGenerator(preprocessing_function={name})."
             )
         for name, off in _NOT_BUILT.items():
-            if not _is_off(given[name], off):
+            if given[name] is not None and given[name] != off:
                 raise NotImplementedError(_not_built_sentence(name, given[name]))
             setattr(self, name, given[name])
         check_data_format(data_format)
@@ -100,9 +115,23 @@ class ImageDataGenerator:
             raise ValueError(
                 "`validation_split` must be strictly between 0 and 1. Received: "
                 f"{validation_split}")
-        # Only used together with the affine augmentations.
-        self.zca_epsilon, self.fill_mode, self.cval = zca_epsilon, fill_mode, cval
-        self.interpolation_order = interpolation_order
+        if interpolation_order != 1:
+            raise NotImplementedError(
+                f"ImageDataGenerator(interpolation_order={interpolation_order!r}) is not built; "
+                "leave it at 1, linear.")
+        self.zca_epsilon, self.interpolation_order = zca_epsilon, 1
+        check_choice("fill_mode", fill_mode, FILL_MODES)
+        self.fill_mode, self.cval = fill_mode, cval
+        self.rotation_range, self.shear_range = rotation_range, shear_range
+        self.width_shift_range = width_shift_range
+        self.height_shift_range = height_shift_range
+        self.channel_shift_range = channel_shift_range
+        if isinstance(zoom_range, (int, float)):
+            zoom_range = (1 - zoom_range, 1 + zoom_range)
+        self.zoom_range = _pair("zoom_range", zoom_range)
+        self.brightness_range = brightness_range
+        if brightness_range is not None:
+            self.brightness_range = _pair("brightness_range", brightness_range)
         self.horizontal_flip, self.vertical_flip = bool(horizontal_flip), bool(vertical_flip)
         self.rescale = rescale
         self.preprocessing_function = preprocessing_function
@@ -113,7 +142,17 @@ class ImageDataGenerator:
     @property
     def augments(self) -> bool:
         """Whether a batch depends on random numbers."""
-        return self.horizontal_flip or self.vertical_flip
+        return self.horizontal_flip or self.vertical_flip or self._changes
+
+    @property
+    def _changes(self) -> bool:
+        """Whether more than flips is asked for."""
+        return (
+            any(map(np.any, (
+                self.rotation_range, self.width_shift_range, self.height_shift_range,
+                self.shear_range, self.channel_shift_range)))
+            or self.zoom_range != (1, 1) or self.brightness_range is not None
+        )  # fmt: skip
 
     @property
     def elementwise(self) -> bool:
@@ -229,33 +268,50 @@ class ImageDataGenerator:
         return x
 
     def get_random_transform(self, img_shape: tuple, seed: int | None = None) -> dict:
-        """Draw the flips of one image, as {"flip_horizontal": ..., "flip_vertical": ...}.
+        """Draw what happens to one image.
 
-        Two numbers are drawn in any case, so that seeds give the order of Keras.
+        Args:
+            img_shape: (height, width, channels).
+            seed: for NumPy's global generator; None: as it stands.
+
+        Returns:
+            The parameters of `apply_transform`.
         """
         if seed is not None:
             np.random.seed(seed)
-        horizontal = np.random.random() < 0.5
-        vertical = np.random.random() < 0.5
-        return {
-            "flip_horizontal": horizontal and self.horizontal_flip,
-            "flip_vertical": vertical and self.vertical_flip,
-        }
+        return _augment.draw(self, img_shape)
 
     def apply_transform(self, x: np.ndarray, transform_parameters: dict) -> np.ndarray:
-        """Flip one image (height, width, channels) as `transform_parameters` says."""
-        known = ("flip_horizontal", "flip_vertical")
-        for name, value in transform_parameters.items():
-            if name not in known and value not in (0, 1 if name in ("zx", "zy") else 0, None):
-                raise NotImplementedError(f"apply_transform: {name!r} is not built; only flips are")
-        if transform_parameters.get("flip_horizontal"):
+        """Change one image.
+
+        Args:
+            x: (height, width, channels).
+            transform_parameters: any of theta, tx, ty, shear, zx, zy, flip_horizontal,
+                flip_vertical, channel_shift_intensity and brightness, as in Keras.
+
+        Raises:
+            ValueError: for another parameter.
+        """
+        given = {**_UNCHANGED, **transform_parameters}
+        if unknown := given.keys() - _UNCHANGED.keys():
+            raise ValueError(
+                f"apply_transform has no parameter {min(unknown)!r}; it has {list(_UNCHANGED)}")
+        places = (given[name] for name in ("theta", "tx", "ty", "shear", "zx", "zy"))
+        made = _augment.matrix(*places, x.shape)
+        if made is not None:
+            x = _augment.affine(x, made, self.fill_mode, self.cval)
+        if given["channel_shift_intensity"] is not None:
+            x = _augment.shift_channels(x, given["channel_shift_intensity"])
+        if given["flip_horizontal"]:
             x = x[:, ::-1]
-        if transform_parameters.get("flip_vertical"):
+        if given["flip_vertical"]:
             x = x[::-1]
+        if given["brightness"] is not None:
+            x = _augment.brighten(x, given["brightness"])
         return x
 
     def random_transform(self, x: np.ndarray, seed: int | None = None) -> np.ndarray:
-        """Flip one image at random."""
+        """Change one image at random."""
         return self.apply_transform(x, self.get_random_transform(x.shape, seed))
 
     @checked_arguments
@@ -281,22 +337,18 @@ class ImageDataGenerator:
         )
 
 
-def _is_off(value: Any, off: Any) -> bool:
-    if isinstance(value, np.ndarray):
-        return False
-    if isinstance(value, (list, tuple)):
-        return off == 0.0 and tuple(value) in ((1, 1),) and off is not None and off is not False
-    return value is None or value == off
-
-
 def _not_built_sentence(name: str, value: Any) -> str:
-    text = f"ImageDataGenerator({name}={value!r}) is not built; leave it out."
-    if name in _LAYER_INSTEAD:
-        return f"{text} The layer tlfast.layers.{_LAYER_INSTEAD[name]} does this inside the model."
     return (
-        f"{text} Built are rescale, preprocessing_function, validation_split, horizontal_flip and "
-        "vertical_flip."
+        f"ImageDataGenerator({name}={value!r}) is not built; leave it out. Scaling is done by "
+        "rescale, preprocessing_function or layers.Normalization."
     )
+
+
+def _pair(name: str, value: Any) -> tuple[float, float]:
+    if not (isinstance(value, (tuple, list)) and len(value) == 2 and
+            all(isinstance(v, (int, float)) for v in value)):  # fmt: skip
+        raise ValueError(f"`{name}` should be a pair of numbers. Received: {value!r}")
+    return tuple(value)
 
 
 def _is_own(function: Any) -> bool:

@@ -82,7 +82,7 @@ def save_model(
             file.write(content)
         return
     metadata = {"keras_version": legacy_h5.FORMAT_VERSION, KEY: json.loads(dump_record(model))}
-    weights = _hdf5(lambda root: weights_h5.write_weights(root, model, optimizer))
+    weights = _hdf5(lambda root: weights_h5.write_weights(root, model, optimizer, as_stored=True))
     with replacing(path) as file:
         archive.write_archive(file, config, metadata, weights)
 

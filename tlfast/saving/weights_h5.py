@@ -7,7 +7,7 @@ suffix `_k`. Source: keras/src/saving/saving_lib.py of Keras 3.15.1, `_save_stat
 
 import warnings
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -26,11 +26,15 @@ def own_variables(layer: Any) -> list[Any]:
     return [*layer._own_trainable, *layer._own_non_trainable]
 
 
-def walk(model: Any) -> Iterator[tuple[str, Any]]:
+def walk(
+    model: Any, as_stored: Callable[[str], bool] = lambda path: False
+) -> Iterator[tuple[str, Any]]:
     """Yield (path, layer) for the model and every layer inside; shared layers once.
 
     Args:
         model: a built model.
+        as_stored: whether the layers at a path go by the classes of a model file's config, where
+            a Lambda is a Functional, and not by their own.
     """
     seen: set[int] = set()
 
@@ -40,8 +44,10 @@ def walk(model: Any) -> Iterator[tuple[str, Any]]:
         seen.add(id(layer))
         yield path, layer
         used: defaultdict[str, int] = defaultdict(int)
+        stored = as_stored(f"{path}layers")
         for inner in getattr(layer, "layers", ()):
-            name = to_snake_case(type(inner).__name__)
+            own = type(inner).__name__
+            name = to_snake_case(getattr(inner, "_class_name", own) if stored else own)
             number = used[name]
             used[name] += 1
             yield from visit(f"{path}layers/{name}{f'_{number}' if number else ''}/", inner)
@@ -49,15 +55,18 @@ def walk(model: Any) -> Iterator[tuple[str, Any]]:
     yield from visit("", model)
 
 
-def write_weights(root: Any, model: Any, optimizer: Any = None) -> None:
+def write_weights(
+    root: Any, model: Any, optimizer: Any = None, as_stored: bool = False
+) -> None:
     """Write a model's weights, and an optimizer's variables, into an h5py group.
 
     Args:
         root: an empty `h5py.Group`.
         model: a built model.
         optimizer: a built optimizer, or None.
+        as_stored: for the weights beside a config; see `walk`.
     """
-    for path, layer in walk(model):
+    for path, layer in walk(model, lambda path: as_stored):
         _write_vars(root, path, layer.name, own_variables(layer))
     if optimizer is not None and optimizer.built:
         _write_vars(root, "optimizer/", optimizer.name, optimizer.variables)
@@ -85,7 +94,7 @@ def read_weights(root: Group, model: Any, where: str, skip_mismatch: bool = Fals
     """
     plan = Plan(where, skip_mismatch)
     old = "layers" not in root and _OLD_CONTAINER in root
-    for path, layer in walk(model):
+    for path, layer in walk(model, lambda path: f"{path}/lambda" not in root):
         variables = own_variables(layer)
         if not variables:
             continue
