@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from tlfast._keras2 import ARGUMENTS, renamed
 
-F = TypeVar("F", bound=Callable)
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def checked_arguments(function: F) -> F:

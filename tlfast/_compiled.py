@@ -12,7 +12,9 @@ from tlfast._loss_base import Loss
 from tlfast._metric_base import Mean, Metric
 
 
-def per_output(value: object, names: Sequence[str], what: str, leaf: type | tuple = ()) -> list:
+def per_output(
+    value: object, names: Sequence[str], what: str, leaf: type | tuple[Any, ...] = ()
+) -> list[Any]:
     """Spread an argument of `compile` over the outputs.
 
     Args:
@@ -62,7 +64,9 @@ class CompiledLosses:
         self.weights: list[float] = []
         self.trackers: list[Mean] = []
 
-    def build(self, names: Sequence[str], shapes: Sequence[tuple], targets: list | None) -> None:
+    def build(
+        self, names: Sequence[str], shapes: Sequence[tuple[Any, ...]], targets: list[Any] | None
+    ) -> None:
         """Make the loss objects.
 
         Args:
@@ -85,7 +89,7 @@ class CompiledLosses:
         used = [name for name, one in zip(names, self.losses, strict=True) if one is not None]
         self.trackers = [Mean(name=f"{name}_loss") for name in used] if len(used) > 1 else []
 
-    def _resolve(self, one: object, shape: tuple, target: np.ndarray | None) -> Loss:
+    def _resolve(self, one: object, shape: tuple[Any, ...], target: np.ndarray | None) -> Loss:
         if isinstance(one, str) and one.lower() in ("crossentropy", "ce"):
             if shape[-1] == 1:
                 return losses_module.BinaryCrossentropy(name=one)
@@ -96,7 +100,7 @@ class CompiledLosses:
             return getattr(losses_module, kind)(name=one)
         return losses_module.as_loss(one)
 
-    def update(self, y: list, y_pred: list, sample_weight: list | None) -> None:
+    def update(self, y: list[Any], y_pred: list[Any], sample_weight: list[Any] | None) -> None:
         """Take a batch into the running means of the single losses (several outputs only)."""
         trackers = iter(self.trackers)
         for i, loss in enumerate(self.losses):
@@ -164,7 +168,7 @@ class CompiledMetrics(Metric):
         )
         return self._keys(plain, weighted, names)
 
-    def _groups(self, which: int, names: Sequence[str]) -> list[list]:
+    def _groups(self, which: int, names: Sequence[str]) -> list[list[Any]]:
         """Return the identifiers of each output."""
         value = self._given[which]
         what = ("metrics", "weighted_metrics")[which]
@@ -174,7 +178,7 @@ class CompiledMetrics(Metric):
             return [_flat(list(value.values()) if isinstance(value, Mapping) else value)]
         return [_flat(one) for one in per_output(value, names, what)]
 
-    def build(self, names: Sequence[str], y: list, y_pred: list) -> None:
+    def build(self, names: Sequence[str], y: list[Any], y_pred: list[Any]) -> None:
         """Make the metric objects for a first batch of labels and outputs."""
         self._plain, self._weighted = (
             [
@@ -191,7 +195,7 @@ class CompiledMetrics(Metric):
         self.built = True
 
     @staticmethod
-    def _keys(plain: list, weighted: list, names: Sequence[str]) -> list[str]:
+    def _keys(plain: list[Any], weighted: list[Any], names: Sequence[str]) -> list[str]:
         """Return unique keys as Keras makes them: output name in front, then counters."""
         used: dict[str, int] = {}
         keys = []
@@ -218,11 +222,13 @@ class CompiledMetrics(Metric):
         return [m for group in (*self._plain, *self._weighted) for m in group]
 
     @property
-    def variables(self) -> list:
+    def variables(self) -> list[Any]:
         """The state variables of all metrics."""
         return [variable for metric in self.metrics for variable in metric.variables]
 
-    def update_state(self, y: list, y_pred: list, sample_weight: list | None = None) -> None:
+    def update_state(
+        self, y: list[Any], y_pred: list[Any], sample_weight: list[Any] | None = None
+    ) -> None:
         """Take a batch into account."""
         for i, group in enumerate(self._plain):
             for metric in group:
@@ -241,7 +247,7 @@ class CompiledMetrics(Metric):
             metric.reset_state()
 
 
-def _flat(value: object) -> list:
+def _flat(value: object) -> list[Any]:
     if value is None:
         return []
     if isinstance(value, (list, tuple)):

@@ -14,7 +14,7 @@ from tlfast._metric_base import Metric, Number, Numbers, as_result, divide
 _LOWEST = -1e10  # Keras' NEG_INF: the score of outputs outside the top k
 
 
-def _threshold_list(thresholds: float | list | None, default: float) -> list[float]:
+def _threshold_list(thresholds: float | list[Any] | None, default: float) -> list[float]:
     given = default if thresholds is None else thresholds
     listed = list(given) if isinstance(given, (list, tuple)) else [given]
     wrong = [t for t in listed if t is None or t < 0 or t > 1]
@@ -118,7 +118,7 @@ class _CountMetric(Metric):
 
     def __init__(
         self,
-        thresholds: float | list | None = None,
+        thresholds: float | list[Any] | None = None,
         name: str | None = None,
         dtype: str | None = None,
     ) -> None:
@@ -182,7 +182,7 @@ class _Ratio(Metric):
 
     def __init__(
         self,
-        thresholds: float | list | None = None,
+        thresholds: float | list[Any] | None = None,
         top_k: int | None = None,
         class_id: int | None = None,
         name: str | None = None,

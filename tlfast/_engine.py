@@ -61,9 +61,9 @@ class Batch:
     sample_weight: list[np.ndarray | None] | None
     size: int
     ids: np.ndarray | None = None
-    bad: list = field(default_factory=list)
+    bad: list[Any] = field(default_factory=list)
     features: list[np.ndarray] | None = None
-    shapes: tuple = ()
+    shapes: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class _Cut:
         signature: equal signatures compute the same function of the inputs and the weights.
     """
 
-    def __init__(self, made: _Lowered, trainable: tuple) -> None:
+    def __init__(self, made: _Lowered, trainable: tuple[Any, ...]) -> None:
         graph = made.graph
         frozen = graph.prefix(trainable)
         _, needed = graph.version(made.outputs)
@@ -159,7 +159,7 @@ class _Cut:
 
 # Models are full of reference cycles: one that was dropped keeps its packed weights until the
 # garbage collector comes, which counts objects and not megabytes.
-_engines: weakref.WeakSet = weakref.WeakSet()
+_engines: weakref.WeakSet[Any] = weakref.WeakSet()
 _MANY_BYTES = 32 << 20
 
 
@@ -188,18 +188,18 @@ class Engine:
         self._cuts: dict[object, _Cut] = {}
         self._features = FeatureCache()
         self._optimizer: Any = None
-        self._losses: list = []
+        self._losses: list[Any] = []
         self._loss_weights: list[float] = []
-        self._trainable: list = []
+        self._trainable: list[Any] = []
         self._flags: tuple[bool, ...] = ()
-        self._setting: tuple | None = None
+        self._setting: tuple[Any, ...] | None = None
         self._keeps = False
         self._said: set[str] = set()
         self._inputs = InputWatch(model)
 
     # ---- plans -----------------------------------------------------------------------------
 
-    def _kept(self, table: OrderedDict, key: object, make: Callable[[], Any]) -> Any:
+    def _kept(self, table: OrderedDict[Any, Any], key: object, make: Callable[[], Any]) -> Any:
         if key in table:
             table.move_to_end(key)
             return table[key]
@@ -208,7 +208,7 @@ class Engine:
             table.popitem(last=False)
         return made
 
-    def _lower(self, shapes: tuple, batch: int, training: bool) -> _Lowered:
+    def _lower(self, shapes: tuple[Any, ...], batch: int, training: bool) -> _Lowered:
         key = (shapes, batch, training, self._flags if training else ())
         return self._kept(self._lowered, key, lambda: lower(self.model, shapes, batch, training))
 
@@ -221,7 +221,7 @@ class Engine:
             self._setting = setting
         return self._kept(self._plans, key, make)
 
-    def _cut(self, shapes: tuple, training: bool) -> _Cut:
+    def _cut(self, shapes: tuple[Any, ...], training: bool) -> _Cut:
         key = (shapes, training, self._flags)
         if key not in self._cuts:
             if len(self._cuts) > _MAX_PLANS:
@@ -229,13 +229,17 @@ class Engine:
             self._cuts[key] = _Cut(self._lower(shapes, 1, training), self._trainable_cores())
         return self._cuts[key]
 
-    def _trainable_cores(self) -> tuple:
+    def _trainable_cores(self) -> tuple[Any, ...]:
         return tuple(v.core for v in self._trainable)
 
     # ---- the frozen part -------------------------------------------------------------------
 
     def _in_chunks(
-        self, x: list[np.ndarray], shapes: tuple, training: bool, values: tuple[int, ...] | None
+        self,
+        x: list[np.ndarray],
+        shapes: tuple[Any, ...],
+        training: bool,
+        values: tuple[int, ...] | None,
     ) -> list[np.ndarray]:
         """Values (None: the outputs) for any number of rows, a few rows at a time."""
         parts: list[list[np.ndarray]] = []
@@ -289,7 +293,7 @@ class Engine:
         plan, _ = self._head(batch, training=False, losses=False)
         return plan.forward(batch.features)
 
-    def compile(self, optimizer: Any, losses: list, loss_weights: list[float]) -> None:
+    def compile(self, optimizer: Any, losses: list[Any], loss_weights: list[float]) -> None:
         """Take over what `Model.compile` chose; plans for training are made anew.
 
         Args:
@@ -371,7 +375,7 @@ class Engine:
 
     # ---- memory ----------------------------------------------------------------------------
 
-    def memory_of(self, shapes: tuple, batch: int) -> dict[str, int]:
+    def memory_of(self, shapes: tuple[Any, ...], batch: int) -> dict[str, int]:
         """Bytes of a training step, from plans that are made and never run.
 
         Args:
@@ -405,7 +409,7 @@ class Engine:
         for variable in self._trainable:
             yield from (s for s in self._optimizer.slots_for(variable) if s is not None)
 
-    def _advice(self, shapes: tuple, batch: int) -> str:
+    def _advice(self, shapes: tuple[Any, ...], batch: int) -> str:
         """The largest half, quarter ... of a batch that has room, as a sentence."""
         available = _core.memory_available()
         while batch > 1:
@@ -434,7 +438,7 @@ class Engine:
         return plan, cut
 
     def _make_head(
-        self, shapes: tuple, size: int, cut: _Cut, training: bool, losses: bool, pool: Any
+        self, shapes: tuple[Any, ...], size: int, cut: _Cut, training: bool, losses: bool, pool: Any
     ) -> "_Ordered":
         made = self._lower(shapes, size, training)
         specs = tuple(self._loss_specs(size)) if losses else ()
@@ -450,7 +454,7 @@ class Engine:
         plan.set_optimizer(self._optimizer.core_spec(), tuple(self._updates()))
         return _Ordered(plan, used + rest)
 
-    def _loss_specs(self, size: int) -> Iterator[dict]:
+    def _loss_specs(self, size: int) -> Iterator[dict[str, Any]]:
         for loss, weight in zip(self._losses, self._loss_weights, strict=True):
             if loss is None:
                 continue
@@ -465,7 +469,7 @@ class Engine:
                 )
             yield {**spec, "weight": float(weight)}
 
-    def _updates(self) -> Iterator[tuple]:
+    def _updates(self) -> Iterator[tuple[Any, ...]]:
         optimizer = self._optimizer
         for variable in self._trainable:
             l1, l2 = _penalties(variable)
@@ -524,7 +528,12 @@ class Engine:
         yield from self._from_store(source, store, shapes, order, wanted, training)
 
     def _from_store(
-        self, source: Any, store: FeatureStore, shapes: tuple, order: list, wanted: list,
+        self,
+        source: Any,
+        store: FeatureStore,
+        shapes: tuple[Any, ...],
+        order: list[Any],
+        wanted: list[Any],
         training: bool,
     ) -> Iterator[Batch]:
         # A sample may stand in several batches: only the first of them asks for its pixels, and
@@ -537,7 +546,7 @@ class Engine:
             chunks.append([np.array(c, np.int64) for c in _divided(new, _CHUNKS[0])])
         pixels = source.pixels([chunk for of_batch in chunks for chunk in of_batch])
         for ids, of_batch in zip(order, chunks, strict=True):
-            bad: list = []
+            bad: list[Any] = []
             for chunk in of_batch:
                 x, kept, unreadable = next(pixels)
                 bad += unreadable
@@ -559,7 +568,7 @@ class Engine:
             self._inputs.look(source, x, training)
             yield Batch(list(x), y, weights, len(x[0]), shapes=shapes)
 
-    def _store(self, source: Any, training: bool) -> tuple[FeatureStore | None, tuple]:
+    def _store(self, source: Any, training: bool) -> tuple[FeatureStore | None, tuple[Any, ...]]:
         shapes = tuple(tuple(s) for s in source.element_shapes)
         looks = self._keeps or (not training and len(self._features) > 0)
         if not self.cache_features or not looks:
@@ -577,7 +586,7 @@ class Engine:
             return None, shapes
         return self._features.store(key, version, source.num_samples, cut.shapes), shapes
 
-    def _say_not_kept(self, shapes: tuple) -> None:
+    def _say_not_kept(self, shapes: tuple[Any, ...]) -> None:
         if self.cache_features and self._cut(shapes, True).works:
             self._say_once(
                 f"model '{self.model.name}': this data has no stable identity (a Python generator, "
@@ -603,7 +612,7 @@ class _Ordered:
         self.plan, self._order = plan, order
 
     def _sorted(self, outputs: list[np.ndarray]) -> list[np.ndarray]:
-        result: list = [None] * len(outputs)
+        result: list[Any] = [None] * len(outputs)
         for place, value in zip(self._order, outputs, strict=True):
             result[place] = value
         return result
@@ -620,7 +629,9 @@ class _Ordered:
         return losses, self._sorted(outputs)
 
 
-def _batch(source: Any, ids: np.ndarray, bad: list, shapes: tuple, **data: Any) -> Batch:
+def _batch(
+    source: Any, ids: np.ndarray, bad: list[Any], shapes: tuple[Any, ...], **data: Any
+) -> Batch:
     weight = source.weights(ids)
     targets = source.targets(ids)
     weights = None

@@ -96,7 +96,7 @@ class LossFunctionWrapper(Loss):
 
     def __init__(
         self,
-        fn: Callable,
+        fn: Callable[..., Any],
         reduction: str | None = "sum_over_batch_size",
         name: str | None = None,
         dtype: str | None = None,
@@ -120,7 +120,7 @@ class LossFunctionWrapper(Loss):
 class KnownLoss(Loss):
     """A loss of the list below: a function of `_loss_functions`, and a kind the core knows."""
 
-    _function: Callable
+    _function: Callable[..., Any]
     _kind: str
     _arguments: tuple[str, ...] = ()
     _stored: tuple[str, ...] | None = None

@@ -152,7 +152,7 @@ class Metric(CheckedInit):
         """Take a batch into account."""
         raise NotImplementedError(f"{type(self).__name__} must define `update_state`.")
 
-    def result(self) -> float | np.ndarray | dict:
+    def result(self) -> float | np.ndarray | dict[str, Any]:
         """Return the value over everything seen since the last reset."""
         raise NotImplementedError(f"{type(self).__name__} must define `result`.")
 
@@ -161,7 +161,7 @@ class Metric(CheckedInit):
         for variable in self._variables:
             variable.assign(0.0)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> float | np.ndarray | dict:
+    def __call__(self, *args: Any, **kwargs: Any) -> float | np.ndarray | dict[str, Any]:
         """Update, then return the result."""
         self.update_state(*args, **kwargs)
         return self.result()
@@ -180,7 +180,7 @@ class Metric(CheckedInit):
 
 
 def samplewise(
-    values: object, sample_weight: object | None, reduce: Callable
+    values: object, sample_weight: object | None, reduce: Callable[..., Any]
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Reduce values to one per sample and multiply by the weights.
 
@@ -262,7 +262,11 @@ class MeanMetricWrapper(Mean):
     """
 
     def __init__(
-        self, fn: Callable, name: str | None = None, dtype: str | None = None, **kwargs: Any
+        self,
+        fn: Callable[..., Any],
+        name: str | None = None,
+        dtype: str | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(name or getattr(fn, "__name__", None), dtype)
         self._fn = fn
@@ -286,7 +290,12 @@ class FunctionMetric(MeanMetricWrapper):
     _options: tuple[str, ...] = ()
 
     def __init__(
-        self, fn: Callable, name: str, dtype: str | None, direction: str | None, **kwargs: Any
+        self,
+        fn: Callable[..., Any],
+        name: str,
+        dtype: str | None,
+        direction: str | None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(fn, name, dtype, **kwargs)
         self._direction = direction

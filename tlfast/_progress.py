@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -83,7 +84,7 @@ class Progbar:
         self._shown_as_is = set(stateful_metrics or ())
         self._live = is_live() if live is None else live
         self._seen = 0
-        self._values: dict[str, list] = {}
+        self._values: dict[str, list[Any]] = {}
         self._start = time.time()
         self._last_update = 0.0
         self._time_after_first_step: float | None = None

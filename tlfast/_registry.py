@@ -7,6 +7,7 @@ a file can never name code to import.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from tlfast._errors import did_you_mean
 
@@ -65,7 +66,7 @@ def look_up(name: str, table: Mapping[str, object], what: str) -> object:
     )
 
 
-def serialize(obj: object, module: str) -> dict:
+def serialize(obj: object, module: str) -> dict[str, Any]:
     """Store an object or a function of the package in Keras' layout.
 
     Args:
@@ -95,7 +96,10 @@ def serialize(obj: object, module: str) -> dict:
 
 
 def deserialize(
-    config: Mapping, table: Mapping[str, object], what: str, custom: Mapping | None = None
+    config: Mapping[str, Any],
+    table: Mapping[str, object],
+    what: str,
+    custom: Mapping[str, Any] | None = None,
 ) -> object:
     """Make the object that `serialize` stored; only names of `table` and `custom` are accepted.
 
@@ -123,7 +127,7 @@ def deserialize(
     return _from_config(made, dict(inner))
 
 
-def _from_config(made: Callable | type, config: dict) -> object:
+def _from_config(made: Callable[..., Any] | type, config: dict[str, Any]) -> object:
     if hasattr(made, "from_config"):
         return made.from_config(config)
     return made(**config)

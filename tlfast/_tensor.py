@@ -128,7 +128,11 @@ class Node:
     """
 
     def __init__(
-        self, operation: Any, args: tuple, kwargs: dict, outputs: list[KerasTensor]
+        self,
+        operation: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        outputs: list[KerasTensor],
     ) -> None:
         self.operation = operation
         self.args = args
@@ -201,7 +205,7 @@ def is_shape(value: Any) -> bool:
     )
 
 
-def flatten(structure: Any, kind: type | None = None) -> list:
+def flatten(structure: Any, kind: type | None = None) -> list[Any]:
     """Return the leaves of nested lists, tuples and dicts (by sorted key), only of `kind`."""
     if isinstance(structure, dict):
         return [x for key in sorted(structure) for x in flatten(structure[key], kind)]
@@ -219,7 +223,7 @@ def map_structure(function: Any, structure: Any) -> Any:
     return function(structure)
 
 
-def pack_like(structure: Any, leaves: list) -> Any:
+def pack_like(structure: Any, leaves: list[Any]) -> Any:
     """Put flat `leaves` into the shape of `structure`, the inverse of `flatten`."""
     remaining = iter(leaves)
 

@@ -16,10 +16,10 @@ def _float(x: Any) -> Array:
     return np.asarray(x, np.float32)
 
 
-def _kernel(kind: str, alpha: float | None = None) -> Callable:
+def _kernel(kind: str, alpha: float | None = None) -> Callable[..., Any]:
     """Mark a function as computed by the core's activation `kind`."""
 
-    def mark(function: Callable) -> Callable:
+    def mark(function: Callable[..., Any]) -> Callable[..., Any]:
         def activation(x: Any) -> Any:
             if isinstance(x, KerasTensor):
                 from tlfast.layers import _operations
@@ -132,7 +132,7 @@ _FUNCTIONS = {
 _NAMES = {**_FUNCTIONS, "swish": silu, "hard_swish": hard_silu}
 
 
-def get(identifier: Any) -> Callable:
+def get(identifier: Any) -> Callable[..., Any]:
     """Return the activation function for a name, config or function; linear for None.
 
     Args:
@@ -161,12 +161,12 @@ def get(identifier: Any) -> Callable:
     )
 
 
-def serialize(activation: Callable) -> str:
+def serialize(activation: Callable[..., Any]) -> str:
     """Return the name of an activation function, as stored in model files."""
     return activation.__name__
 
 
-def deserialize(config: Any, custom_objects: dict | None = None) -> Callable:
+def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Callable[..., Any]:
     """Return the activation function of a name or config."""
     if isinstance(config, str) and custom_objects and config in custom_objects:
         return get(custom_objects[config])

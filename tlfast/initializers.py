@@ -43,12 +43,12 @@ class Initializer:
     def __call__(self, shape: tuple[int, ...], dtype: Any = None) -> np.ndarray:
         raise NotImplementedError(f"{type(self).__name__} does not define __call__(shape)")
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         """Return the arguments that rebuild the initializer."""
         return {}
 
     @classmethod
-    def from_config(cls, config: dict) -> "Initializer":
+    def from_config(cls, config: dict[str, Any]) -> "Initializer":
         """Rebuild an initializer from `get_config()`."""
         return cls(**config)
 
@@ -84,7 +84,7 @@ class Constant(Initializer):
     def __call__(self, shape: tuple[int, ...], dtype: Any = None) -> np.ndarray:
         return np.array(np.broadcast_to(np.asarray(self.value, dtype or np.float32), shape))
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {"value": self.value}
 
 
@@ -106,7 +106,7 @@ class Identity(Initializer):
             )
         return self.gain * np.eye(*shape, dtype=dtype or np.float32)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         # Keras 3.15 stores no gain; write it only where leaving it out would change the values.
         return {} if self.gain == 1.0 else {"gain": self.gain}
 
@@ -131,7 +131,7 @@ class RandomInitializer(Initializer):
     def _generator(self) -> "np.random.Generator":
         return np.random.Generator(np.random.PCG64(self.seed & (2**64 - 1)))
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {"seed": self._init_seed}
 
 
@@ -176,7 +176,7 @@ class RandomNormal(RandomInitializer):
         values = _normal(self._generator(), shape)
         return values * np.float32(self.stddev) + np.float32(self.mean)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "mean": self.mean, "stddev": self.stddev}
 
 
@@ -213,7 +213,7 @@ class RandomUniform(RandomInitializer):
     def __call__(self, shape: tuple[int, ...], dtype: Any = None) -> np.ndarray:
         return _uniform(self._generator(), shape, self.minval, self.maxval)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "minval": self.minval, "maxval": self.maxval}
 
 
@@ -277,7 +277,7 @@ class VarianceScaling(RandomInitializer):
             return _truncated_normal(generator, shape) * np.float32(stddev)
         return _normal(generator, shape) * np.float32(math.sqrt(variance))
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "scale": self.scale,
@@ -298,7 +298,7 @@ class _NamedScaling(VarianceScaling):
     ) -> None:
         super().__init__(*self._scaling, seed, input_axes, output_axes)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {
             "seed": self._init_seed,
             "input_axes": self.input_axes,
@@ -365,7 +365,7 @@ class Orthogonal(RandomInitializer):
             q = q.T
         return (self.gain * q.reshape(shape)).astype(np.float32)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "gain": self.gain}
 
 
@@ -436,7 +436,7 @@ def serialize(initializer: Any) -> Any:
     return serialize_object(initializer)
 
 
-def deserialize(config: Any, custom_objects: dict | None = None) -> Any:
+def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
     """Return the initializer of a config made by `serialize`."""
     from tlfast._serialization import deserialize as deserialize_object
 

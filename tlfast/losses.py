@@ -472,7 +472,7 @@ _CLASSES = (
     SparseCategoricalCrossentropy,
     SquaredHinge,
 )
-_BY_FUNCTION: dict[Callable, type[KnownLoss]] = {cls._function: cls for cls in _CLASSES}
+_BY_FUNCTION: dict[Callable[..., Any], type[KnownLoss]] = {cls._function: cls for cls in _CLASSES}
 FUNCTIONS = frozenset(_BY_FUNCTION)
 _SHORT = {
     "bce": binary_crossentropy,
@@ -482,7 +482,7 @@ _SHORT = {
     "mse": mean_squared_error,
     "msle": mean_squared_logarithmic_error,
 }
-_LOSSES: dict[str, Callable] = {
+_LOSSES: dict[str, Callable[..., Any]] = {
     **{function.__name__: function for function in FUNCTIONS},
     **_SHORT,
     # Keras 2 names.
@@ -502,12 +502,14 @@ kld = KLD = kullback_leibler_divergence = kl_divergence
 logcosh = log_cosh
 
 
-def serialize(loss: Loss | Callable) -> dict:
+def serialize(loss: Loss | Callable[..., Any]) -> dict[str, Any]:
     """Store a loss object or function in Keras' layout."""
     return _registry.serialize(loss, "keras.losses")
 
 
-def deserialize(name: Mapping | str, custom_objects: Mapping | None = None) -> Loss | Callable:
+def deserialize(
+    name: Mapping[str, Any] | str, custom_objects: Mapping[str, Any] | None = None
+) -> Loss | Callable[..., Any]:
     """Make a loss from `serialize()` or from its name.
 
     Args:
@@ -526,7 +528,9 @@ def deserialize(name: Mapping | str, custom_objects: Mapping | None = None) -> L
     return _registry.deserialize(name, _TABLE, "loss", custom_objects)
 
 
-def get(identifier: str | Mapping | Loss | Callable | None) -> Loss | Callable | None:
+def get(
+    identifier: str | Mapping[str, Any] | Loss | Callable[..., Any] | None
+) -> Loss | Callable[..., Any] | None:
     """Return a loss object or function for a name, a stored form, a class or an object.
 
     Args:
@@ -546,7 +550,7 @@ def get(identifier: str | Mapping | Loss | Callable | None) -> Loss | Callable |
     raise ValueError(f"Could not interpret loss identifier: {identifier!r}")
 
 
-def as_loss(identifier: str | Mapping | Loss | Callable) -> Loss:
+def as_loss(identifier: str | Mapping[str, Any] | Loss | Callable[..., Any]) -> Loss:
     """Return a `Loss` object for anything `get` understands.
 
     Args:

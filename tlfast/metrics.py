@@ -408,12 +408,14 @@ _TABLE: dict[str, Any] = {
 }
 
 
-def serialize(metric: Metric | Callable) -> dict:
+def serialize(metric: Metric | Callable[..., Any]) -> dict[str, Any]:
     """Store a metric object or function in Keras' layout."""
     return _registry.serialize(metric, "keras.metrics")
 
 
-def deserialize(config: Mapping | str, custom_objects: Mapping | None = None) -> Metric | Callable:
+def deserialize(
+    config: Mapping[str, Any] | str, custom_objects: Mapping[str, Any] | None = None
+) -> Metric | Callable[..., Any]:
     """Make a metric from `serialize()` or from its name.
 
     Args:
@@ -436,7 +438,9 @@ def deserialize(config: Mapping | str, custom_objects: Mapping | None = None) ->
     return _registry.deserialize(config, names, "metric")
 
 
-def get(identifier: str | Mapping | Metric | Callable | None) -> Metric | Callable | None:
+def get(
+    identifier: str | Mapping[str, Any] | Metric | Callable[..., Any] | None
+) -> Metric | Callable[..., Any] | None:
     """Return a metric object or function for a name, a stored form, a class or an object.
 
     Args:
@@ -456,7 +460,9 @@ def get(identifier: str | Mapping | Metric | Callable | None) -> Metric | Callab
 
 
 def as_metric(
-    identifier: str | Mapping | Metric | Callable, y_true: np.ndarray, y_pred: np.ndarray
+    identifier: str | Mapping[str, Any] | Metric | Callable[..., Any],
+    y_true: np.ndarray,
+    y_pred: np.ndarray,
 ) -> Metric:
     """Return the `Metric` object that `compile(metrics=[identifier])` means.
 

@@ -40,7 +40,7 @@ def __getattr__(name: str) -> Any:
                          + did_you_mean(name, [*__all__, *_SAVING]))
 
 
-def _is_functional(args: tuple, kwargs: dict) -> bool:
+def _is_functional(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     return len(args) >= 2 or (
         "outputs" in kwargs and (len(args) == 1 or "inputs" in kwargs)
     )
@@ -244,13 +244,13 @@ class Model(Trainer, Layer):
         """Do nothing for a model made from tensors, which is built already."""
         self._require_graph()
 
-    def get_build_config(self) -> dict | None:
+    def get_build_config(self) -> dict[str, Any] | None:
         return {"input_shape": None}
 
     def _check_input(self, inputs: list[KerasTensor]) -> None:
         self._check_shapes([x.shape for x in inputs])
 
-    def _check_shapes(self, shapes: list[tuple]) -> None:
+    def _check_shapes(self, shapes: list[tuple[Any, ...]]) -> None:
         """Raise unless shapes, the batch included, are those of the inputs."""
         expected = self._require_graph().inputs
         if len(shapes) != len(expected):
@@ -311,12 +311,14 @@ class Model(Trainer, Layer):
     def _registered_name(self) -> str | None:
         return type(self).__name__
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         """Return the layers and calls that rebuild the model, in Keras 3's layout."""
         return _model_config.functional_config(self)
 
     @classmethod
-    def from_config(cls, config: dict, custom_objects: dict | None = None) -> Any:
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
+    ) -> Any:
         """Rebuild a model from `get_config()` or a config in Keras' files.
 
         Args:
@@ -327,7 +329,7 @@ class Model(Trainer, Layer):
             return Sequential.from_config(config, custom_objects)
         return _model_config.functional_from_config(cls, config, custom_objects)
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         return _pickling.reduce_model(self)
 
     def to_json(self, **kwargs: Any) -> str:
@@ -567,7 +569,7 @@ class Sequential(Model):
         if self._graph is not None:
             super()._check_input(inputs)
 
-    def get_build_config(self) -> dict | None:
+    def get_build_config(self) -> dict[str, Any] | None:
         shape = self._build_input_shape
         return None if shape is None else {"input_shape": shape}
 
@@ -575,7 +577,7 @@ class Sequential(Model):
     def _registered_name(self) -> str | None:
         return None if type(self) is Sequential else type(self).__name__
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         config = {
             "name": self.name,
             "trainable": self.trainable,
@@ -587,7 +589,7 @@ class Sequential(Model):
         return config
 
     @classmethod
-    def from_config(cls, config: Any, custom_objects: dict | None = None) -> "Sequential":
+    def from_config(cls, config: Any, custom_objects: dict[str, Any] | None = None) -> "Sequential":
         """Rebuild a model from `get_config()` or a config in Keras' files.
 
         Args:
@@ -613,7 +615,7 @@ class Sequential(Model):
         return model
 
 
-def model_from_json(json_string: str, custom_objects: dict | None = None) -> Any:
+def model_from_json(json_string: str, custom_objects: dict[str, Any] | None = None) -> Any:
     """Return the model of a JSON text made by `to_json`, without weights.
 
     Args:

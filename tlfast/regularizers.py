@@ -28,12 +28,12 @@ class Regularizer:
         values = np.asarray(x, np.float64)
         return float(self.l1 * np.abs(values).sum() + self.l2 * np.square(values).sum())
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         """Return the arguments that rebuild the regularizer."""
         raise NotImplementedError(f"{type(self).__name__} does not define get_config()")
 
     @classmethod
-    def from_config(cls, config: dict) -> "Regularizer":
+    def from_config(cls, config: dict[str, Any]) -> "Regularizer":
         """Rebuild a regularizer from `get_config()`."""
         return cls(**config)
 
@@ -52,7 +52,7 @@ class L1(Regularizer):
         # Keras keeps this one factor in float32, which shows in its files.
         self.l1 = float(np.float32(_checked("l1", 0.01 if l1 is None else l1)))
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {"l1": self.l1}
 
 
@@ -66,7 +66,7 @@ class L2(Regularizer):
     def __init__(self, l2: float = 0.01) -> None:
         self.l2 = _checked("l2", 0.01 if l2 is None else l2)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {"l2": self.l2}
 
 
@@ -82,7 +82,7 @@ class L1L2(Regularizer):
         self.l1 = _checked("l1", 0.0 if l1 is None else l1)
         self.l2 = _checked("l2", 0.0 if l2 is None else l2)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {"l1": self.l1, "l2": self.l2}
 
 
@@ -129,7 +129,7 @@ def serialize(regularizer: Any) -> Any:
     return serialize_object(regularizer)
 
 
-def deserialize(config: Any, custom_objects: dict | None = None) -> Any:
+def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
     """Return the regularizer of a config made by `serialize`."""
     from tlfast._serialization import deserialize as deserialize_object
 

@@ -47,12 +47,12 @@ class Request:
 
     application: str
     include_top: bool
-    weights: str | os.PathLike | None
+    weights: str | os.PathLike[str] | None
     input_tensor: KerasTensor | None
     input_shape: tuple[int | None, ...] | None
     pooling: str | None
     classes: int
-    classifier_activation: str | Callable | None
+    classifier_activation: str | Callable[..., Any] | None
     name: str | None
     include_preprocessing: bool = False
     weight_options: dict[str, Any] = field(default_factory=dict)  # which of several files

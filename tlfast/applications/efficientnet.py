@@ -45,12 +45,12 @@ _CLASSIFIER_KERNEL = {
 @application
 def EfficientNetB0(
     include_top: bool = True,
-    weights: str | os.PathLike | None = "imagenet",
+    weights: str | os.PathLike[str] | None = "imagenet",
     input_tensor: KerasTensor | None = None,
     input_shape: tuple[int | None, ...] | None = None,
     pooling: str | None = None,
     classes: int = 1000,
-    classifier_activation: str | Callable | None = "softmax",
+    classifier_activation: str | Callable[..., Any] | None = "softmax",
     name: str = "efficientnetb0",
     include_preprocessing: bool = True,
 ) -> Model:
@@ -68,12 +68,12 @@ def EfficientNetB0(
 @application
 def EfficientNetB1(
     include_top: bool = True,
-    weights: str | os.PathLike | None = "imagenet",
+    weights: str | os.PathLike[str] | None = "imagenet",
     input_tensor: KerasTensor | None = None,
     input_shape: tuple[int | None, ...] | None = None,
     pooling: str | None = None,
     classes: int = 1000,
-    classifier_activation: str | Callable | None = "softmax",
+    classifier_activation: str | Callable[..., Any] | None = "softmax",
     name: str = "efficientnetb1",
     include_preprocessing: bool = True,
 ) -> Model:
@@ -91,12 +91,12 @@ def EfficientNetB1(
 @application
 def EfficientNetB2(
     include_top: bool = True,
-    weights: str | os.PathLike | None = "imagenet",
+    weights: str | os.PathLike[str] | None = "imagenet",
     input_tensor: KerasTensor | None = None,
     input_shape: tuple[int | None, ...] | None = None,
     pooling: str | None = None,
     classes: int = 1000,
-    classifier_activation: str | Callable | None = "softmax",
+    classifier_activation: str | Callable[..., Any] | None = "softmax",
     name: str = "efficientnetb2",
     include_preprocessing: bool = True,
 ) -> Model:
@@ -114,12 +114,12 @@ def EfficientNetB2(
 @application
 def EfficientNetB3(
     include_top: bool = True,
-    weights: str | os.PathLike | None = "imagenet",
+    weights: str | os.PathLike[str] | None = "imagenet",
     input_tensor: KerasTensor | None = None,
     input_shape: tuple[int | None, ...] | None = None,
     pooling: str | None = None,
     classes: int = 1000,
-    classifier_activation: str | Callable | None = "softmax",
+    classifier_activation: str | Callable[..., Any] | None = "softmax",
     name: str = "efficientnetb3",
     include_preprocessing: bool = True,
 ) -> Model:
@@ -137,12 +137,12 @@ def EfficientNetB3(
 @application
 def EfficientNetB4(
     include_top: bool = True,
-    weights: str | os.PathLike | None = "imagenet",
+    weights: str | os.PathLike[str] | None = "imagenet",
     input_tensor: KerasTensor | None = None,
     input_shape: tuple[int | None, ...] | None = None,
     pooling: str | None = None,
     classes: int = 1000,
-    classifier_activation: str | Callable | None = "softmax",
+    classifier_activation: str | Callable[..., Any] | None = "softmax",
     name: str = "efficientnetb4",
     include_preprocessing: bool = True,
 ) -> Model:
@@ -160,12 +160,12 @@ def EfficientNetB4(
 @application
 def EfficientNetB5(
     include_top: bool = True,
-    weights: str | os.PathLike | None = "imagenet",
+    weights: str | os.PathLike[str] | None = "imagenet",
     input_tensor: KerasTensor | None = None,
     input_shape: tuple[int | None, ...] | None = None,
     pooling: str | None = None,
     classes: int = 1000,
-    classifier_activation: str | Callable | None = "softmax",
+    classifier_activation: str | Callable[..., Any] | None = "softmax",
     name: str = "efficientnetb5",
     include_preprocessing: bool = True,
 ) -> Model:
@@ -183,12 +183,12 @@ def EfficientNetB5(
 @application
 def EfficientNetB6(
     include_top: bool = True,
-    weights: str | os.PathLike | None = "imagenet",
+    weights: str | os.PathLike[str] | None = "imagenet",
     input_tensor: KerasTensor | None = None,
     input_shape: tuple[int | None, ...] | None = None,
     pooling: str | None = None,
     classes: int = 1000,
-    classifier_activation: str | Callable | None = "softmax",
+    classifier_activation: str | Callable[..., Any] | None = "softmax",
     name: str = "efficientnetb6",
     include_preprocessing: bool = True,
 ) -> Model:
@@ -206,12 +206,12 @@ def EfficientNetB6(
 @application
 def EfficientNetB7(
     include_top: bool = True,
-    weights: str | os.PathLike | None = "imagenet",
+    weights: str | os.PathLike[str] | None = "imagenet",
     input_tensor: KerasTensor | None = None,
     input_shape: tuple[int | None, ...] | None = None,
     pooling: str | None = None,
     classes: int = 1000,
-    classifier_activation: str | Callable | None = "softmax",
+    classifier_activation: str | Callable[..., Any] | None = "softmax",
     name: str = "efficientnetb7",
     include_preprocessing: bool = True,
 ) -> Model:
@@ -315,7 +315,7 @@ def _warn_of_published_file(model: Model, request: Request) -> None:
         )
 
 
-def _normalize_pixels(x: KerasTensor, weights: str | os.PathLike | None) -> KerasTensor:
+def _normalize_pixels(x: KerasTensor, weights: str | os.PathLike[str] | None) -> KerasTensor:
     x = layers.Rescaling(1.0 / 255.0)(x)
     x = layers.Normalization(axis=3)(x)
     if isinstance(weights, str) and weights == "imagenet":

@@ -28,11 +28,11 @@ def MobileNetV2(
     input_shape: tuple[int | None, ...] | None = None,
     alpha: float = 1.0,
     include_top: bool = True,
-    weights: str | os.PathLike | None = "imagenet",
+    weights: str | os.PathLike[str] | None = "imagenet",
     input_tensor: KerasTensor | None = None,
     pooling: str | None = None,
     classes: int = 1000,
-    classifier_activation: str | Callable | None = "softmax",
+    classifier_activation: str | Callable[..., Any] | None = "softmax",
     name: str | None = None,
     include_preprocessing: bool = False,
 ) -> Model:

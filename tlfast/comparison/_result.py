@@ -171,7 +171,7 @@ class Comparison:
             "parts": self.parts,
         }
 
-    def to_json(self, path: str | os.PathLike | None = None) -> str:
+    def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
         """Everything as JSON; with a path it is also written there, whole or not at all.
 
         Args:

@@ -35,7 +35,7 @@ class Table:
         """Structure of (shape, dtype) of one row."""
         raise NotImplementedError
 
-    def values(self, ids: Iterable) -> Iterator[Any]:
+    def values(self, ids: Iterable[Any]) -> Iterator[Any]:
         """The elements for row numbers or arrays of row numbers, in order."""
         raise NotImplementedError
 
@@ -43,7 +43,7 @@ class Table:
         """A hashable key: same key and same row number mean the same pixels; None if unknown."""
         raise NotImplementedError
 
-    def pixels(self, batches: list[np.ndarray]) -> Iterator[tuple[list, np.ndarray, Bad]]:
+    def pixels(self, batches: list[np.ndarray]) -> Iterator[tuple[list[Any], np.ndarray, Bad]]:
         """Inputs of each batch, the rows that could be read, and (path, reason) of the others."""
         raise NotImplementedError
 
@@ -74,14 +74,14 @@ class ArrayTable(Table):
     def spec(self) -> Any:
         return map_leaves(lambda a: (a.shape[1:], a.dtype), self.structure)
 
-    def values(self, ids: Iterable) -> Iterator[Any]:
+    def values(self, ids: Iterable[Any]) -> Iterator[Any]:
         for rows in ids:
             yield map_leaves(lambda a, rows=rows: np.asarray(a[rows]), self.structure)
 
     def identity(self) -> Any:
         return ("arrays", content_hash(leaves(self._part(0))))
 
-    def pixels(self, batches: list[np.ndarray]) -> Iterator[tuple[list, np.ndarray, Bad]]:
+    def pixels(self, batches: list[np.ndarray]) -> Iterator[tuple[list[Any], np.ndarray, Bad]]:
         inputs = leaves(self._part(0))
         for ids in batches:
             yield [a[ids] for a in inputs], ids, []
@@ -170,7 +170,7 @@ class FileTable(Table):
     def weights(self, ids: np.ndarray) -> None:
         return None
 
-    def pixels(self, batches: list[np.ndarray]) -> Iterator[tuple[list, np.ndarray, Bad]]:
+    def pixels(self, batches: list[np.ndarray]) -> Iterator[tuple[list[Any], np.ndarray, Bad]]:
         if self._kept is None:
             for images, ids, bad in self._read(batches):
                 yield [images], ids, bad
@@ -184,7 +184,7 @@ class FileTable(Table):
             self.bad.update(bad)
             yield images, ids, bad
 
-    def _remembered(self, ids: np.ndarray) -> tuple[list, np.ndarray, Bad]:
+    def _remembered(self, ids: np.ndarray) -> tuple[list[Any], np.ndarray, Bad]:
         missing = np.array([i for i in dict.fromkeys(ids.tolist()) if i not in self._kept], int)
         bad: Bad = []
         if len(missing):
@@ -202,7 +202,7 @@ class FileTable(Table):
         twin.bad, twin._kept = self.bad, {}
         return twin
 
-    def values(self, ids: Iterable) -> Iterator[Any]:
+    def values(self, ids: Iterable[Any]) -> Iterator[Any]:
         ids = iter(ids)
         known = len(self.bad)
         while block := list(islice(ids, _CHUNK)):

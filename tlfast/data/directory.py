@@ -22,7 +22,7 @@ _BUFFER_BATCHES, _BUFFER_ROWS = 8, 1024
 
 @checked_arguments
 def image_dataset_from_directory(
-    directory: str | os.PathLike,
+    directory: str | os.PathLike[str],
     labels: Any = "inferred",
     label_mode: str | None = "int",
     class_names: list[str] | None = None,
@@ -153,7 +153,7 @@ def _check_labels(labels: Any, label_mode: str | None, class_names: Any) -> str 
     return None if labels is None else label_mode
 
 
-def check_choice(name: str, value: Any, allowed: tuple) -> None:
+def check_choice(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
     """Raise a ValueError that lists what is allowed, with the nearest name."""
     if value in allowed:
         return
@@ -276,7 +276,7 @@ def _index(
     return paths, np.array(numbers, np.int32), folders
 
 
-def _names_of(labels: list, count: int, directory: str) -> list[str]:
+def _names_of(labels: list[Any], count: int, directory: str) -> list[str]:
     if len(labels) != count:
         raise ValueError(
             f"labels has {len(labels)} entries, but {directory!r} holds {count} image files; give "

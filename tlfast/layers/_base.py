@@ -160,12 +160,12 @@ class Operation(metaclass=_Finished):
         """The symbolic output of the first call; a list if there are several."""
         return self._node_attribute("output_tensors", "output")
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         """Return the arguments that rebuild the operation."""
         return {"name": self.name}
 
     @classmethod
-    def from_config(cls, config: dict) -> Any:
+    def from_config(cls, config: dict[str, Any]) -> Any:
         """Rebuild an operation from `get_config()`."""
         return cls(**config)
 
@@ -327,7 +327,7 @@ class Layer(Operation):
         """Return copies of the weights in the order of `weights`."""
         return [variable.numpy() for variable in self.weights]
 
-    def set_weights(self, weights: list) -> None:
+    def set_weights(self, weights: list[Any]) -> None:
         """Replace all weights.
 
         Args:
@@ -416,13 +416,13 @@ class Layer(Operation):
     def _build(self, input_shape: Any) -> None:
         """Create weights; overridden by layers that have some."""
 
-    def get_build_config(self) -> dict | None:
+    def get_build_config(self) -> dict[str, Any] | None:
         """Return the shape the layer was built for, as stored in model files."""
         if self._build_input_shape is None:
             return None
         return {"input_shape": self._build_input_shape}
 
-    def build_from_config(self, config: dict) -> None:
+    def build_from_config(self, config: dict[str, Any]) -> None:
         """Build for the shape in `get_build_config()`."""
         if config and config.get("input_shape") is not None:
             self.build(config["input_shape"])
@@ -491,7 +491,7 @@ class Layer(Operation):
         Node(self, (inputs,), recorded, flatten(outputs))
         return outputs
 
-    def _check_leaves(self, leaves: list) -> None:
+    def _check_leaves(self, leaves: list[Any]) -> None:
         for x in leaves:
             if not isinstance(x, KerasTensor):
                 hint = " Call the layer to get a tensor: x = layer(x)." if isinstance(
@@ -545,12 +545,12 @@ class Layer(Operation):
     def _registered_name(self) -> str | None:
         return None if type(self).__module__.startswith("tlfast.") else type(self).__name__
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         """Return the arguments that rebuild the layer, in Keras 3's layout."""
         return {**super().get_config(), "trainable": self.trainable, "dtype": dtype_config()}
 
     @classmethod
-    def from_config(cls, config: dict) -> Any:
+    def from_config(cls, config: dict[str, Any]) -> Any:
         """Rebuild a layer from `get_config()` or from a config in Keras' files.
 
         Args:
@@ -558,7 +558,7 @@ class Layer(Operation):
         """
         return cls(**clean_config(cls, config, _accepted_arguments(cls)))
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         from tlfast import _pickling
 
         return _pickling.reduce_layer(self)

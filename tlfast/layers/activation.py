@@ -25,7 +25,7 @@ class Activation(Layer):
     def lower(self, g: Any, inputs: list[int], training: bool) -> int:
         return emit_activation(g, self.name, self.activation, inputs[0])
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "activation": activations.serialize(self.activation)}
 
 
@@ -90,7 +90,7 @@ class ReLU(Layer):
             kind, alpha = ("relu" if self.max_value is None else "relu6"), None
         return emit_kind(g, self.name, inputs[0], kind, alpha)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "max_value": self.max_value,
@@ -123,11 +123,11 @@ class LeakyReLU(Layer):
     def lower(self, g: Any, inputs: list[int], training: bool) -> int:
         return emit_kind(g, self.name, inputs[0], "leaky_relu", self.negative_slope)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "negative_slope": self.negative_slope}
 
     @classmethod
-    def from_config(cls, config: dict) -> "LeakyReLU":
+    def from_config(cls, config: dict[str, Any]) -> "LeakyReLU":
         config = dict(config)
         if "alpha" in config:  # the name in Keras 2
             config["negative_slope"] = config.pop("alpha")
@@ -151,7 +151,7 @@ class ELU(Layer):
     def lower(self, g: Any, inputs: list[int], training: bool) -> int:
         return emit_kind(g, self.name, inputs[0], "elu", self.alpha)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "alpha": self.alpha}
 
 
@@ -178,5 +178,5 @@ class Softmax(Layer):
     def lower(self, g: Any, inputs: list[int], training: bool) -> int:
         return emit_kind(g, self.name, inputs[0], "softmax")
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "axis": self.axis}

@@ -93,7 +93,7 @@ class _Convolution(Layer):
                                         self.padding, self.dilation_rate)
         return (input_shape[0], height, width, self._filters(input_shape))
 
-    def _window(self, g: Any, x: int) -> dict:
+    def _window(self, g: Any, x: int) -> dict[str, Any]:
         return {
             "strides": self.strides,
             "dilation": self.dilation_rate,
@@ -104,7 +104,7 @@ class _Convolution(Layer):
     def _bias_core(self) -> Any:
         return self.bias.core if self.use_bias else None
 
-    def _window_config(self) -> dict:
+    def _window_config(self) -> dict[str, Any]:
         return {
             "kernel_size": self.kernel_size,
             "strides": self.strides,
@@ -195,7 +195,7 @@ class Conv2D(_Convolution):
                   groups=self.groups, **self._window(g, inputs[0]))
         return emit_activation(g, self.name, self.activation, x)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "filters": self.filters,
@@ -286,7 +286,7 @@ class DepthwiseConv2D(_Convolution):
                   **self._window(g, inputs[0]))
         return emit_activation(g, self.name, self.activation, x)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "depth_multiplier": self.depth_multiplier,
@@ -389,7 +389,7 @@ class SeparableConv2D(_Convolution):
                   strides=(1, 1), dilation=(1, 1), groups=1, pads=(0, 0, 0, 0))
         return emit_activation(g, self.name, self.activation, x)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "depth_multiplier": self.depth_multiplier,

@@ -68,7 +68,7 @@ class InputLayer(Layer):
         raise TypeError(f"Input layer '{self.name}' is where a model starts; it is not called on "
                         "tensors")
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {
             "batch_shape": self.batch_shape,
             "dtype": "float32",
@@ -79,7 +79,7 @@ class InputLayer(Layer):
         }
 
     @classmethod
-    def from_config(cls, config: dict) -> "InputLayer":
+    def from_config(cls, config: dict[str, Any]) -> "InputLayer":
         config = {k: v for k, v in config.items() if k not in ("trainable",)}
         return super().from_config(config)
 
@@ -192,7 +192,7 @@ class Dense(Layer):
         x = g.add("dense", inputs, weights, self.name)
         return emit_activation(g, self.name, self.activation, x)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "units": self.units,

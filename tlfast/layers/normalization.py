@@ -132,7 +132,7 @@ class BatchNormalization(Layer):
         return g.add("batch_norm", inputs, weights, self.name, epsilon=self.epsilon,
                      momentum=self.momentum, training=bool(training and self.trainable))
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "axis": self.axis,

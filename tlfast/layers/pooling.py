@@ -51,7 +51,7 @@ class _Pooling(Layer):
         return g.add(self._core_op, inputs, [], self.name, pool=self.pool_size,
                      strides=self.strides, pads=pads)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "pool_size": self.pool_size,
@@ -121,7 +121,7 @@ class _GlobalPooling(Layer):
             x = g.add("reshape", [x], [], f"{self.name}/keepdims", shape=(1, 1, g.shape(x)[1]))
         return x
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "data_format": self.data_format,

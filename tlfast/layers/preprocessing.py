@@ -58,7 +58,7 @@ class Rescaling(Layer):
         return g.add("scale_shift", inputs, [], self.name, scale=_factors(self.scale),
                      shift=_factors(self.offset), reverse_channels=False)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         def plain(value: Any) -> Any:
             return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
 
@@ -132,7 +132,7 @@ class Normalization(Layer):
                 "Cannot `adapt` a Normalization layer that is initialized with static `mean` and "
                 f"`variance`, you passed mean {self.input_mean} and variance {self.input_variance}."
             )
-        batches: Iterable = [data] if isinstance(data, np.ndarray) else data
+        batches: Iterable[Any] = [data] if isinstance(data, np.ndarray) else data
         count, total, squares, last_shape = 0, 0.0, 0.0, None
         for batch in batches:
             values = np.asarray(batch, np.float64)
@@ -161,7 +161,7 @@ class Normalization(Layer):
         return g.add("batch_norm", inputs, weights, self.name, epsilon=1e-14, momentum=0.99,
                      training=False)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         def plain(value: Any) -> Any:
             return None if value is None else np.asarray(value, np.float64).tolist()
 
@@ -208,7 +208,7 @@ class _RandomLayer(Layer):
             )
         return float(bounds[0]), float(bounds[1])
 
-    def _affine(self) -> dict:
+    def _affine(self) -> dict[str, Any]:
         raise NotImplementedError(type(self).__name__)
 
     def _call_eagerly(self, inputs: Any, training: bool | None) -> Any:
@@ -226,7 +226,7 @@ class _RandomLayer(Layer):
         }
         return g.add("random_affine", inputs, [], self.name, seed=self._seed, **attributes)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "data_format": self.data_format}
 
 
@@ -250,10 +250,10 @@ class RandomFlip(_RandomLayer):
         super().__init__(seed, data_format, **kwargs)
         self.mode = self._choice("mode", mode, _FLIPS)
 
-    def _affine(self) -> dict:
+    def _affine(self) -> dict[str, Any]:
         return {"flip": self.mode}
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "seed": self.seed, "mode": self.mode}
 
 
@@ -287,13 +287,13 @@ class RandomRotation(_RandomLayer):
         self.interpolation = self._choice("interpolation", interpolation, _INTERPOLATIONS)
         self.fill_value = float(fill_value)
 
-    def _affine(self) -> dict:
+    def _affine(self) -> dict[str, Any]:
         return {
             "rotation": self.factor, "fill_mode": self.fill_mode, "fill_value": self.fill_value,
             "interpolation": self.interpolation,
         }
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "factor": self.factor,
@@ -338,13 +338,13 @@ class RandomZoom(_RandomLayer):
         self.interpolation = self._choice("interpolation", interpolation, _INTERPOLATIONS)
         self.fill_value = float(fill_value)
 
-    def _affine(self) -> dict:
+    def _affine(self) -> dict[str, Any]:
         return {
             "zoom_h": self._height, "zoom_w": self._width, "fill_mode": self.fill_mode,
             "fill_value": self.fill_value, "interpolation": self.interpolation,
         }
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "height_factor": self.height_factor,

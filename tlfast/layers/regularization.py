@@ -72,7 +72,7 @@ class Dropout(Layer):
         per_sample = self._per_sample(len(g.shape(inputs[0])))
         return _emit_dropout(g, self.name, inputs[0], self.rate, self._seed, per_sample)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "rate": self.rate,
@@ -135,7 +135,7 @@ class SpatialDropout2D(Layer):
         x = g.add("reshape", [x], [], f"{self.name}/expand", shape=(1, 1, channels))
         return g.add("multiply", [inputs[0], x], [], self.name)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {
             "rate": self.rate,
             "seed": self.seed,
@@ -145,7 +145,7 @@ class SpatialDropout2D(Layer):
         }
 
     @classmethod
-    def from_config(cls, config: dict) -> "SpatialDropout2D":
+    def from_config(cls, config: dict[str, Any]) -> "SpatialDropout2D":
         config = dict(config)
         trainable = config.pop("trainable", True)
         config.pop("noise_shape", None)

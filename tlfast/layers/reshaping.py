@@ -55,7 +55,7 @@ class ZeroPadding2D(Layer):
         pads = (*self.padding[0], *self.padding[1])
         return g.add("zero_pad2d", inputs, [], self.name, pads=pads) if any(pads) else inputs[0]
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "padding": self.padding, "data_format": self.data_format}
 
 
@@ -108,7 +108,7 @@ class Cropping2D(Layer):
     def _cut(self, g: Any, x: int, pads: tuple[int, int, int, int]) -> int:
         return g.add("crop2d", [x], [], self.name, pads=pads) if any(pads) else x
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "cropping": self.cropping,
                 "data_format": self.data_format}
 
@@ -137,7 +137,7 @@ class Flatten(Layer):
             return inputs[0]
         return g.add("reshape", inputs, [], self.name, shape=(math.prod(shape[1:]),))
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "data_format": self.data_format}
 
 
@@ -189,5 +189,5 @@ class Reshape(Layer):
             return inputs[0]
         return g.add("reshape", inputs, [], self.name, shape=target)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "target_shape": self.target_shape}

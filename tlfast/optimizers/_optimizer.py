@@ -74,7 +74,7 @@ class Optimizer:
 
     def __init__(
         self,
-        learning_rate: float | schedules.LearningRateSchedule | Callable,
+        learning_rate: float | schedules.LearningRateSchedule | Callable[..., Any],
         weight_decay: float | None = None,
         clipnorm: float | None = None,
         clipvalue: float | None = None,
@@ -107,7 +107,7 @@ class Optimizer:
         self._trainable: list[Any] = []
         self._slots: dict[int, tuple[Any, dict[str, Slot]]] = {}
         self._excluded: set[int] = set()
-        self._excluded_pattern: re.Pattern | None = None
+        self._excluded_pattern: re.Pattern[str] | None = None
         self._rate_factors: dict[int, tuple[Any, float]] = {}
 
     # ---- arguments -------------------------------------------------------------------------
@@ -117,7 +117,7 @@ class Optimizer:
         code = cls.__init__.__code__
         return list(code.co_varnames[1 : code.co_argcount])
 
-    def _old_arguments(self, learning_rate: Any, kwargs: dict) -> Any:
+    def _old_arguments(self, learning_rate: Any, kwargs: dict[str, Any]) -> Any:
         """Understand the Keras 2 spellings `lr=` and `decay=`, saying so."""
         given = _keras2.renamed("Optimizer", kwargs, 4)
         if "lr" in kwargs:
@@ -349,7 +349,7 @@ class Optimizer:
 
     # ---- description -----------------------------------------------------------------------
 
-    def core_spec(self) -> dict:
+    def core_spec(self) -> dict[str, Any]:
         """Return what the core needs to run the update."""
         return {
             "weight_decay": self.weight_decay,
@@ -358,7 +358,7 @@ class Optimizer:
             "global_clipnorm": self.global_clipnorm,
         }
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         """Return the constructor arguments in Keras' layout."""
         rate = self._learning_rate
         if isinstance(rate, schedules.LearningRateSchedule):
@@ -382,7 +382,9 @@ class Optimizer:
         }
 
     @classmethod
-    def from_config(cls, config: dict, custom_objects: dict | None = None) -> "Optimizer":
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
+    ) -> "Optimizer":
         """Make an optimizer from `get_config()`.
 
         Args:

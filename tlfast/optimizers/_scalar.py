@@ -2,18 +2,19 @@
 
 import operator
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 
-def _binary(op: Callable) -> Callable:
+def _binary(op: Callable[..., Any]) -> Callable[..., Any]:
     def method(self: "Scalar", other: object) -> object:
         return op(self.numpy()[()].item(), _plain(other))
 
     return method
 
 
-def _reflected(op: Callable) -> Callable:
+def _reflected(op: Callable[..., Any]) -> Callable[..., Any]:
     def method(self: "Scalar", other: object) -> object:
         return op(_plain(other), self.numpy()[()].item())
 

@@ -56,7 +56,7 @@ class Iterator(PyDataset):
             np.random.seed(self.seed + self.total_batches_seen)
         self.total_batches_seen += 1
 
-    def draw(self, index: int) -> tuple[np.ndarray, list]:
+    def draw(self, index: int) -> tuple[np.ndarray, list[Any]]:
         """Sample numbers of batch `index` and the random transformation of each."""
         self._reseed()
         if self.index_array is None:
@@ -64,7 +64,7 @@ class Iterator(PyDataset):
         start = self.batch_size * index
         return self._with_transforms(self.index_array[start:start + self.batch_size])
 
-    def _with_transforms(self, ids: np.ndarray) -> tuple[np.ndarray, list]:
+    def _with_transforms(self, ids: np.ndarray) -> tuple[np.ndarray, list[Any]]:
         generator, shape = self.image_data_generator, self.image_shape
         return ids, [generator.get_random_transform(shape) for _ in ids]
 
@@ -103,14 +103,14 @@ class Iterator(PyDataset):
         """The next batch, as `next(iterator)`."""
         return self.__next__()
 
-    def _load(self, ids: np.ndarray, transforms: list) -> Any:
+    def _load(self, ids: np.ndarray, transforms: list[Any]) -> Any:
         for images, kept, bad in self.images([(ids, transforms)]):
             if bad:
                 warnings.warn(bad_image_sentence(bad), DataWarning, stacklevel=3)
             return self.assemble(images, kept)
 
     def images(
-        self, drawn: list[tuple[np.ndarray, list]]
+        self, drawn: list[tuple[np.ndarray, list[Any]]]
     ) -> AnyIterator[tuple[np.ndarray, np.ndarray, Bad]]:
         """Finished images of drawn batches, the samples they are, and files left out."""
         raise NotImplementedError
@@ -119,7 +119,7 @@ class Iterator(PyDataset):
         """Images with their targets and weights, as batches are yielded."""
         raise NotImplementedError
 
-    def _finish(self, rows: np.ndarray, transforms: list) -> np.ndarray:
+    def _finish(self, rows: np.ndarray, transforms: list[Any]) -> np.ndarray:
         """Augment and standardize images."""
         generator = self.image_data_generator
         rows = np.array(rows, dtype=self.dtype)  # a copy: what follows works in place
@@ -154,7 +154,7 @@ class DirectoryIterator(Iterator):
 
     def __init__(
         self,
-        directory: str | os.PathLike,
+        directory: str | os.PathLike[str],
         image_data_generator: Any,
         target_size: tuple[int, int] = (256, 256),
         color_mode: str = "rgb",
@@ -248,7 +248,7 @@ class DirectoryIterator(Iterator):
         return None
 
     def images(
-        self, drawn: list[tuple[np.ndarray, list]]
+        self, drawn: list[tuple[np.ndarray, list[Any]]]
     ) -> AnyIterator[tuple[np.ndarray, np.ndarray, Bad]]:
         """Finished images of drawn batches, the samples they are, and files left out."""
         batches = [np.asarray(ids, np.int64) for ids, _ in drawn]
@@ -315,7 +315,7 @@ class _IteratorTable(FileTable):
         target = self._iterator.targets(ids)
         return None if target is None else [target]
 
-    def pixels(self, batches: list[np.ndarray]) -> AnyIterator[tuple[list, np.ndarray, Bad]]:
+    def pixels(self, batches: list[np.ndarray]) -> AnyIterator[tuple[list[Any], np.ndarray, Bad]]:
         drawn = [(ids, [None] * len(ids)) for ids in batches]
         for images, kept, bad in self._iterator.images(drawn):
             yield [images], kept, bad
@@ -381,7 +381,7 @@ class NumpyArrayIterator(Iterator):
         super().__init__(len(self.x), batch_size, shuffle, seed)
 
     def images(
-        self, drawn: list[tuple[np.ndarray, list]]
+        self, drawn: list[tuple[np.ndarray, list[Any]]]
     ) -> AnyIterator[tuple[np.ndarray, np.ndarray, Bad]]:
         """Finished images of drawn batches and the samples they are."""
         for ids, transforms in drawn:

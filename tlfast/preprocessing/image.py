@@ -169,7 +169,7 @@ class ImageDataGenerator:
     @checked_arguments
     def flow_from_directory(
         self,
-        directory: str | os.PathLike,
+        directory: str | os.PathLike[str],
         target_size: tuple[int, int] = (256, 256),
         color_mode: str = "rgb",
         classes: list[str] | None = None,
@@ -228,7 +228,9 @@ class ImageDataGenerator:
             x *= self.rescale
         return x
 
-    def get_random_transform(self, img_shape: tuple, seed: int | None = None) -> dict:
+    def get_random_transform(
+        self, img_shape: tuple[Any, ...], seed: int | None = None
+    ) -> dict[str, Any]:
         """Draw the flips of one image, as {"flip_horizontal": ..., "flip_vertical": ...}.
 
         Two numbers are drawn in any case, so that seeds give the order of Keras.
@@ -242,7 +244,7 @@ class ImageDataGenerator:
             "flip_vertical": vertical and self.vertical_flip,
         }
 
-    def apply_transform(self, x: np.ndarray, transform_parameters: dict) -> np.ndarray:
+    def apply_transform(self, x: np.ndarray, transform_parameters: dict[str, Any]) -> np.ndarray:
         """Flip one image (height, width, channels) as `transform_parameters` says."""
         known = ("flip_horizontal", "flip_vertical")
         for name, value in transform_parameters.items():

@@ -54,7 +54,7 @@ class PyDataset:
         raise NotImplementedError(
             f"{type(self).__name__} must define __len__(self) or the property num_batches")
 
-    def __iter__(self) -> Iterator:
+    def __iter__(self) -> Iterator[Any]:
         count = self.num_batches
         index = 0
         while count is None or index < count:
