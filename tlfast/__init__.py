@@ -13,12 +13,12 @@ from tlfast._version import __version__
 
 try:
     from tlfast import _core
-except ImportError as error:
+except ImportError as _reason:
     raise ImportError(
         "tlfast's compiled core is missing or does not load: in the source folder run "
         "`pip install -e .` first (or start Python in another folder to use an installed tlfast). "
-        f"The reason was: {error}"
-    ) from error
+        f"The reason was: {_reason}"
+    ) from _reason
 
 _core.load(
     os.environ.get("TLFAST_DNNL") or os.path.join(os.path.dirname(_core.__file__), "libdnnl.so.3")

@@ -124,8 +124,8 @@ class _CountMetric(Metric):
     ) -> None:
         super().__init__(dtype, name)
         self.init_thresholds = thresholds
-        self.thresholds = _threshold_list(thresholds, 0.5)
-        self.accumulator = self.add_variable((len(self.thresholds),), name="accumulator")
+        self.thresholds: list[float] = _threshold_list(thresholds, 0.5)
+        self.accumulator: Any = self.add_variable((len(self.thresholds),), name="accumulator")
 
     def update_state(
         self, y_true: object, y_pred: object, sample_weight: object | None = None
@@ -192,9 +192,11 @@ class _Ratio(Metric):
         self.init_thresholds = thresholds
         self.top_k = top_k
         self.class_id = class_id
-        self.thresholds = _threshold_list(thresholds, 0.5 if top_k is None else _LOWEST)
+        self.thresholds: list[float] = _threshold_list(
+            thresholds, 0.5 if top_k is None else _LOWEST
+        )
         shape = (len(self.thresholds),)
-        self.true_positives = self.add_variable(shape, name="true_positives")
+        self.true_positives: Any = self.add_variable(shape, name="true_positives")
         self._others = self.add_variable(shape, name=self._other_name)
 
     def update_state(
@@ -304,13 +306,15 @@ class AUC(Metric):
         )
         epsilon = float(EPSILON)
         self._thresholds = np.array([-epsilon, *inner, 1.0 + epsilon])
-        self.num_thresholds = len(self._thresholds)
-        self.curve = str(curve).upper()
-        self.summation_method = str(summation_method).lower()
-        self.multi_label = bool(multi_label)
+        self.num_thresholds: int = len(self._thresholds)
+        self.curve: str = str(curve).upper()
+        self.summation_method: str = str(summation_method).lower()
+        self.multi_label: bool = bool(multi_label)
         self.num_labels = num_labels
-        self.label_weights = None if label_weights is None else np.asarray(label_weights, float)
-        self.from_logits = bool(from_logits)
+        self.label_weights: np.ndarray | None = (
+            None if label_weights is None else np.asarray(label_weights, float)
+        )
+        self.from_logits: bool = bool(from_logits)
         self._counted: dict[str, Any] = {}
         if not multi_label or num_labels:
             self._build(num_labels)
@@ -443,7 +447,7 @@ class FBetaScore(Metric):
                 f"Received: threshold={threshold}"
             )
         self.average = average
-        self.beta = float(beta)
+        self.beta: float = float(beta)
         self.threshold = threshold
         self._counted: dict[str, Any] = {}
 

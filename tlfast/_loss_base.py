@@ -39,7 +39,7 @@ class Loss(CheckedInit):
             )
         if dtype not in (None, "float32"):
             raise ValueError(f"Losses are computed in float32. Received: dtype={dtype!r}")
-        self.name = name or _naming.auto_name(type(self).__name__)
+        self.name: str = name or _naming.auto_name(type(self).__name__)
         self.reduction = reduction
 
     def call(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:

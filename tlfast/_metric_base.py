@@ -102,7 +102,7 @@ class Metric(CheckedInit):
     def __init__(self, dtype: str | None = None, name: str | None = None) -> None:
         if dtype not in (None, "float32"):
             raise ValueError(f"Metrics are float32. Received: dtype={dtype!r}")
-        self.name = name or _naming.auto_name(type(self).__name__)
+        self.name: str = name or _naming.auto_name(type(self).__name__)
         self.dtype = "float32"
         self._variables: list[MetricVariable] = []
 
@@ -210,7 +210,7 @@ class Sum(Metric):
 
     def __init__(self, name: str = "sum", dtype: str | None = None) -> None:
         super().__init__(dtype, name)
-        self.total = self.add_variable(name="total")
+        self.total: Any = self.add_variable(name="total")
 
     def update_state(self, values: object, sample_weight: object | None = None) -> None:
         """Add values, each times its weight."""
@@ -230,8 +230,8 @@ class Mean(Metric):
 
     def __init__(self, name: str = "mean", dtype: str | None = None) -> None:
         super().__init__(dtype, name)
-        self.total = self.add_variable(name="total")
-        self.count = self.add_variable(name="count")
+        self.total: Any = self.add_variable(name="total")
+        self.count: Any = self.add_variable(name="count")
 
     def update_state(self, values: object, sample_weight: object | None = None) -> None:
         """Take values into the mean.

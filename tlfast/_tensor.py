@@ -29,15 +29,17 @@ class KerasTensor:
 
     # NumPy must not try to take a symbolic tensor apart: np.float32(2) * x calls x.__rmul__.
     __array_ufunc__ = None
-    __hash__ = object.__hash__
 
     def __init__(self, shape: Shape, dtype: str = "float32", name: str | None = None) -> None:
         self._shape = standardize_shape(shape)
         self.dtype = dtype
-        self.name = name or auto_name("KerasTensor")
+        self.name: str = name or auto_name("KerasTensor")
         self.sparse = False
         self.ragged = False
         self._keras_history: KerasHistory | None = None
+
+    def __hash__(self) -> int:
+        return object.__hash__(self)
 
     @property
     def shape(self) -> Shape:
@@ -137,7 +139,7 @@ class Node:
         self.operation = operation
         self.args = args
         self.kwargs = kwargs
-        self.input_tensors = flatten((list(args), kwargs), KerasTensor)
+        self.input_tensors: list[Any] = flatten((list(args), kwargs), KerasTensor)
         self.output_tensors = outputs
         operation._inbound_nodes.append(self)
         index = len(operation._inbound_nodes) - 1

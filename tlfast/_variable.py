@@ -58,9 +58,9 @@ class Variable:
             )
         self.name = name
         self.path = path
-        self.shape = tuple(int(size) for size in shape)
+        self.shape: tuple[int, ...] = tuple(int(size) for size in shape)
         self.dtype = dtype
-        self.trainable = bool(trainable)
+        self.trainable: bool = bool(trainable)
         self.regularizer = regularizer
         self._initializer = initializer
         self._held: Any = None  # _core.Variable, or an array for integers

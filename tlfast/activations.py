@@ -123,7 +123,8 @@ def softplus(x: Array) -> Array:
     return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
 
 
-swish, hard_swish = silu, hard_silu
+swish = silu
+hard_swish = hard_silu
 _FUNCTIONS = {
     f.__name__: f
     for f in (linear, relu, relu6, leaky_relu, elu, sigmoid, softmax, tanh, silu, gelu,

@@ -126,7 +126,7 @@ class RandomInitializer(Initializer):
                 f"`seed` of {type(self).__name__} is an integer or None. Received: seed={seed!r}"
             )
         self._init_seed = seed
-        self.seed = int(seed) if seed is not None else random.randint(1, 10**9)
+        self.seed: int = int(seed) if seed is not None else random.randint(1, 10**9)
 
     def _generator(self) -> "np.random.Generator":
         return np.random.Generator(np.random.PCG64(self.seed & (2**64 - 1)))
@@ -261,8 +261,12 @@ class VarianceScaling(RandomInitializer):
         self.scale = scale
         self.mode = mode
         self.distribution = distribution
-        self.input_axes = tuple(input_axes) if input_axes is not None else None
-        self.output_axes = tuple(output_axes) if output_axes is not None else None
+        self.input_axes: tuple[int, ...] | None = (
+            tuple(input_axes) if input_axes is not None else None
+        )
+        self.output_axes: tuple[int, ...] | None = (
+            tuple(output_axes) if output_axes is not None else None
+        )
 
     def __call__(self, shape: tuple[int, ...], dtype: Any = None) -> np.ndarray:
         fan_in, fan_out = compute_fans(shape, self.input_axes, self.output_axes)
@@ -386,12 +390,21 @@ _NAMES = {
     "uniform": RandomUniform,
 }
 # Keras also exports the snake-case names: keras.initializers.he_normal(seed=1).
-zeros, ones, constant, identity = Zeros, Ones, Constant, Identity
-random_normal, truncated_normal, random_uniform = RandomNormal, TruncatedNormal, RandomUniform
-variance_scaling, orthogonal = VarianceScaling, Orthogonal
-glorot_uniform, glorot_normal = GlorotUniform, GlorotNormal
-he_uniform, he_normal = HeUniform, HeNormal
-lecun_uniform, lecun_normal = LecunUniform, LecunNormal
+zeros = Zeros
+ones = Ones
+constant = Constant
+identity = Identity
+random_normal = RandomNormal
+truncated_normal = TruncatedNormal
+random_uniform = RandomUniform
+variance_scaling = VarianceScaling
+orthogonal = Orthogonal
+glorot_uniform = GlorotUniform
+glorot_normal = GlorotNormal
+he_uniform = HeUniform
+he_normal = HeNormal
+lecun_uniform = LecunUniform
+lecun_normal = LecunNormal
 
 
 def get(identifier: Any) -> Callable[..., Any] | None:

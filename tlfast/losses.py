@@ -57,9 +57,9 @@ class CategoricalCrossentropy(KnownLoss):
         dtype: str | None = None,
     ) -> None:
         super().__init__(name, reduction, dtype)
-        self.from_logits = bool(from_logits)
-        self.label_smoothing = check_share("label_smoothing", label_smoothing)
-        self.axis = check_last_axis(axis)
+        self.from_logits: bool = bool(from_logits)
+        self.label_smoothing: float = check_share("label_smoothing", label_smoothing)
+        self.axis: int = check_last_axis(axis)
 
 
 class SparseCategoricalCrossentropy(KnownLoss):
@@ -90,7 +90,7 @@ class SparseCategoricalCrossentropy(KnownLoss):
     ) -> None:
         super().__init__(name, reduction, dtype)
         check_last_axis(axis)
-        self.from_logits = bool(from_logits)
+        self.from_logits: bool = bool(from_logits)
         self.ignore_class = ignore_class
 
     def core_spec(self) -> dict[str, Any]:
@@ -132,9 +132,9 @@ class BinaryCrossentropy(KnownLoss):
         dtype: str | None = None,
     ) -> None:
         super().__init__(name, reduction, dtype)
-        self.from_logits = bool(from_logits)
-        self.label_smoothing = check_share("label_smoothing", label_smoothing)
-        self.axis = check_last_axis(axis)
+        self.from_logits: bool = bool(from_logits)
+        self.label_smoothing: float = check_share("label_smoothing", label_smoothing)
+        self.axis: int = check_last_axis(axis)
 
 
 class BinaryFocalCrossentropy(KnownLoss):
@@ -172,12 +172,12 @@ class BinaryFocalCrossentropy(KnownLoss):
         dtype: str | None = None,
     ) -> None:
         super().__init__(name, reduction, dtype)
-        self.apply_class_balancing = bool(apply_class_balancing)
+        self.apply_class_balancing: bool = bool(apply_class_balancing)
         self.alpha = alpha
         self.gamma = gamma
-        self.from_logits = bool(from_logits)
-        self.label_smoothing = check_share("label_smoothing", label_smoothing)
-        self.axis = check_last_axis(axis)
+        self.from_logits: bool = bool(from_logits)
+        self.label_smoothing: float = check_share("label_smoothing", label_smoothing)
+        self.axis: int = check_last_axis(axis)
 
 
 class CategoricalFocalCrossentropy(KnownLoss):
@@ -208,9 +208,9 @@ class CategoricalFocalCrossentropy(KnownLoss):
         super().__init__(name, reduction, dtype)
         self.alpha = alpha
         self.gamma = gamma
-        self.from_logits = bool(from_logits)
-        self.label_smoothing = check_share("label_smoothing", label_smoothing)
-        self.axis = check_last_axis(axis)
+        self.from_logits: bool = bool(from_logits)
+        self.label_smoothing: float = check_share("label_smoothing", label_smoothing)
+        self.axis: int = check_last_axis(axis)
 
 
 class Huber(KnownLoss):
@@ -260,7 +260,7 @@ class CosineSimilarity(KnownLoss):
         dtype: str | None = None,
     ) -> None:
         super().__init__(name, reduction, dtype)
-        self.axis = check_last_axis(axis)
+        self.axis: int = check_last_axis(axis)
 
 
 class MeanSquaredError(KnownLoss):
@@ -498,7 +498,9 @@ mse = MSE = mean_squared_error
 mae = MAE = mean_absolute_error
 mape = MAPE = mean_absolute_percentage_error
 msle = MSLE = mean_squared_logarithmic_error
-kld = KLD = kullback_leibler_divergence = kl_divergence
+kld = kl_divergence
+KLD = kl_divergence
+kullback_leibler_divergence = kl_divergence
 logcosh = log_cosh
 
 

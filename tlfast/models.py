@@ -541,7 +541,7 @@ class Sequential(Model):
         self._graph = Graph([inputs], flatten(outputs))
         self._inputs_struct, self._outputs_struct = inputs, outputs
         self._build_input_shape = shape
-        self.built = True
+        self.built: bool = True
         collect_dropped_models()
 
     def _require_graph(self) -> Graph:

@@ -121,7 +121,7 @@ class Trainer(FineTuning, BatchCalls):
             "jit_compile": False,
         }
         self.stop_training = False
-        self.compiled = True
+        self.compiled: bool = True
         self._engine_ready = False
         self._loss_warned = False
         if losses is not None and self.built:
@@ -297,7 +297,7 @@ class Trainer(FineTuning, BatchCalls):
         callbacks = self._callback_list(callbacks, verbose, epochs, train.num_batches, fit=True)
         self._check_monitors(callbacks, validation is not None)
         self.history.backbones = _backbones.names(self)
-        self.stop_training = False
+        self.stop_training: bool = False
         if cache_features is not None:
             self._engine.cache_features = cache_features
         self._engine.begin_fit(keep_features=True)

@@ -58,7 +58,7 @@ class Request:
     weight_options: dict[str, Any] = field(default_factory=dict)  # which of several files
 
     def __post_init__(self) -> None:
-        self.record = _registry.lookup(self.application)
+        self.record: _registry.Backbone = _registry.lookup(self.application)
         check_weights(self.weights)
         if self.weights == "imagenet" and self.include_top and self.classes != 1000:
             raise ValueError(

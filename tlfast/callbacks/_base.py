@@ -50,7 +50,7 @@ class Callback(CheckedInit):
     """
 
     def __init__(self) -> None:
-        self.params: dict[str, Any] | None = None
+        self.params: Any = None  # what `set_params` was given
         self._model: Any = None
 
     def set_params(self, params: dict[str, Any]) -> None:
@@ -219,7 +219,7 @@ class CallbackList(Callback):
         from tlfast.callbacks._logs import ProgbarLogger
 
         super().__init__()
-        self.callbacks = _flat(callbacks)
+        self.callbacks: list[Any] = _flat(callbacks)
         for callback in self.callbacks:
             if isinstance(callback, type) or not hasattr(callback, "on_train_begin"):
                 raise TypeError(

@@ -46,7 +46,7 @@ class ModelCheckpoint(MonitorCallback):
         period: int | None = None,
     ) -> None:
         super().__init__(monitor, mode, initial_value_threshold)
-        self.filepath = os.fspath(filepath)
+        self.filepath: str = os.fspath(filepath)
         self.verbose = verbose
         self.save_best_only = save_best_only
         self.save_weights_only = save_weights_only
@@ -114,7 +114,7 @@ class ModelCheckpoint(MonitorCallback):
             raise ValueError(
                 f"period={period} counts epochs and save_freq={self.save_freq!r} batches: give one"
             )
-        self.period = period
+        self.period: int = period
 
     def _is_due(self, batch: int) -> bool:
         if self.save_freq == "epoch":

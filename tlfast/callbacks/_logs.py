@@ -4,7 +4,7 @@ import csv
 import math
 import os
 from collections.abc import Iterable
-from typing import Any, TextIO
+from typing import IO, Any
 
 import numpy as np
 
@@ -17,11 +17,11 @@ class ProgbarLogger(Callback):
 
     def __init__(self) -> None:
         super().__init__()
-        self.seen = 0
+        self.seen: int = 0
         self.progbar: Progbar | None = None
         self.target: int | None = None
-        self.verbose = 1
-        self.epochs = 1
+        self.verbose: int = 1
+        self.epochs: int = 1
         self._called_in_fit = False
 
     def set_params(self, params: dict[str, Any]) -> None:
@@ -110,11 +110,11 @@ class CSVLogger(Callback):
         self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False
     ) -> None:
         super().__init__()
-        self.filename = os.fspath(filename)
+        self.filename: str = os.fspath(filename)
         self.sep = separator
         self.append = append
         self.keys: list[str] | None = None
-        self.csv_file: TextIO | None = None
+        self.csv_file: IO[str] | None = None
         self.writer: Any = None
         self._with_header = True
 

@@ -2,7 +2,6 @@
 
 import operator
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -37,11 +36,11 @@ class MonitorCallback(Callback):
                 stacklevel=3,
             )
             mode = "auto"
-        self.monitor = monitor
+        self.monitor: str = monitor
         self.mode = mode
-        self.best = baseline
-        self.min_delta = abs(min_delta)
-        self.monitor_op: Callable[..., Any] | None = None
+        self.best: float | None = baseline
+        self.min_delta: float = abs(min_delta)
+        self.monitor_op: Any = None  # operator.lt or gt, once the metrics are known
 
     def check_monitor(self, names: list[str]) -> None:
         """Raise before the first epoch if the monitored value will never be logged.
@@ -94,7 +93,7 @@ class MonitorCallback(Callback):
 
 
 def _all_metrics(model: Any) -> list[Any]:
-    found = []
+    found: list[Any] = []
     for metric in getattr(model, "metrics", []):
         found.extend(getattr(metric, "metrics", None) or [metric])
     return found
@@ -129,9 +128,9 @@ class EarlyStopping(MonitorCallback):
         self.baseline = baseline
         self.restore_best_weights = restore_best_weights
         self.start_from_epoch = start_from_epoch
-        self.wait = 0
-        self.stopped_epoch = 0
-        self.best_epoch = 0
+        self.wait: int = 0
+        self.stopped_epoch: int = 0
+        self.best_epoch: int = 0
         self.best_weights: list[Any] | None = None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
@@ -225,14 +224,14 @@ class ReduceLROnPlateau(MonitorCallback):
         self.verbose = verbose
         self.cooldown = cooldown
         self.min_lr = min_lr
-        self.cooldown_counter = 0
-        self.wait = 0
+        self.cooldown_counter: int = 0
+        self.wait: int = 0
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Start anew."""
         self.best = None
-        self.cooldown_counter = 0
-        self.wait = 0
+        self.cooldown_counter: int = 0
+        self.wait: int = 0
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Compare with the best epoch; log the learning rate."""

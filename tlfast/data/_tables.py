@@ -133,8 +133,9 @@ class FileTable(Table):
         pixel_spec: PixelSpec,
         on_bad_image: str = "error",
     ) -> None:
-        self.paths = self.file_paths = paths
-        self.count = len(paths)
+        self.paths: list[str] = paths
+        self.file_paths: list[str] | None = paths
+        self.count: int = len(paths)
         self.labels = labels
         self.label_mode = label_mode
         self.class_names = class_names

@@ -22,7 +22,9 @@ class TensorSpec:
     def __init__(
         self, shape: tuple[Any, ...], dtype: Any = np.float32, name: str | None = None
     ) -> None:
-        self.shape, self.dtype, self.name = tuple(shape), np.dtype(dtype), name
+        self.shape: tuple[Any, ...] = tuple(shape)
+        self.dtype: np.dtype[Any] = np.dtype(dtype)
+        self.name = name
 
     def __repr__(self) -> str:
         dtype = "string" if self.dtype.kind in "OSU" else self.dtype.name

@@ -230,7 +230,7 @@ class Layer(Operation):
             raise NotImplementedError(f"{where}: autocast={autocast!r} is not supported; everything"
                                       " is float32 and there is nothing to cast")
         check_dtype(dtype, where)
-        self.built = not self._records_build
+        self.built: bool = not self._records_build
         self._trainable = trainable
         self._own_trainable: list[Variable] = []
         self._own_non_trainable: list[Variable] = []
@@ -260,7 +260,15 @@ class Layer(Operation):
         """The element type of weights and activations, "float32"."""
         return "float32"
 
-    compute_dtype = variable_dtype = dtype
+    @property
+    def compute_dtype(self) -> str:
+        """The type in which is computed, "float32"."""
+        return self.dtype
+
+    @property
+    def variable_dtype(self) -> str:
+        """The element type of weights, "float32"."""
+        return self.dtype
 
     @property
     def trainable(self) -> bool:
@@ -411,7 +419,7 @@ class Layer(Operation):
         with name_scope(self.name):
             self._build(shape)
         self._build_input_shape = shape
-        self.built = True
+        self.built: bool = True
 
     def _build(self, input_shape: Any) -> None:
         """Create weights; overridden by layers that have some."""

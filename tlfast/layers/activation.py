@@ -1,6 +1,7 @@
 """Activations as layers."""
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 from tlfast import activations
@@ -20,7 +21,7 @@ class Activation(Layer):
 
     def __init__(self, activation: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.activation = activations.get(activation)
+        self.activation: Callable[..., Any] = activations.get(activation)
 
     def lower(self, g: Any, inputs: list[int], training: bool) -> int:
         return emit_activation(g, self.name, self.activation, inputs[0])
@@ -69,9 +70,11 @@ class ReLU(Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.max_value = None if max_value is None else _number(self, "max_value", max_value)
-        self.negative_slope = _number(self, "negative_slope", negative_slope or 0.0)
-        self.threshold = _number(self, "threshold", threshold or 0.0)
+        self.max_value: float | None = (
+            None if max_value is None else _number(self, "max_value", max_value)
+        )
+        self.negative_slope: float = _number(self, "negative_slope", negative_slope or 0.0)
+        self.threshold: float = _number(self, "threshold", threshold or 0.0)
         if (
             self.threshold
             or self.max_value not in (None, 6.0)
@@ -118,7 +121,7 @@ class LeakyReLU(Layer):
             warnings.warn("Argument `alpha` is deprecated. Use `negative_slope` instead.",
                           stacklevel=2)
             negative_slope = alpha
-        self.negative_slope = _number(self, "negative_slope", negative_slope)
+        self.negative_slope: float = _number(self, "negative_slope", negative_slope)
 
     def lower(self, g: Any, inputs: list[int], training: bool) -> int:
         return emit_kind(g, self.name, inputs[0], "leaky_relu", self.negative_slope)
@@ -146,7 +149,7 @@ class ELU(Layer):
 
     def __init__(self, alpha: float = 1.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.alpha = _number(self, "alpha", alpha)
+        self.alpha: float = _number(self, "alpha", alpha)
 
     def lower(self, g: Any, inputs: list[int], training: bool) -> int:
         return emit_kind(g, self.name, inputs[0], "elu", self.alpha)

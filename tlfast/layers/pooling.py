@@ -36,10 +36,12 @@ class _Pooling(Layer):
     ) -> None:
         super().__init__(name=name, **kwargs)
         where = f"layer '{self.name}' ({type(self).__name__})"
-        self.pool_size = pair("pool_size", pool_size, where)
-        self.strides = self.pool_size if strides is None else pair("strides", strides, where)
-        self.padding = padding_name(padding, where)
-        self.data_format = check_data_format(data_format, where)
+        self.pool_size: tuple[int, int] = pair("pool_size", pool_size, where)
+        self.strides: tuple[int, int] = (
+            self.pool_size if strides is None else pair("strides", strides, where)
+        )
+        self.padding: str = padding_name(padding, where)
+        self.data_format: str = check_data_format(data_format, where)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         height, width = check_positions(self.name, input_shape, self.pool_size, self.strides,
@@ -108,7 +110,7 @@ class _GlobalPooling(Layer):
         self, data_format: str | None = None, keepdims: bool = False, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        self.data_format = check_data_format(data_format, f"layer '{self.name}'")
+        self.data_format: str = check_data_format(data_format, f"layer '{self.name}'")
         self.keepdims = keepdims
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:

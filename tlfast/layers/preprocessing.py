@@ -95,11 +95,13 @@ class Normalization(Layer):
                 f"layer '{self.name}' (Normalization): only the last axis, axis=-1, is supported. "
                 f"Received: axis={axis}"
             )
-        self.axis = axes
+        self.axis: list[int] = axes
         self.input_mean = mean
         self.input_variance = variance
         self.invert = False
-        self.adapt_mean = self.adapt_variance = self.count = None
+        self.adapt_mean: Any = None  # Variables, once built
+        self.adapt_variance: Any = None
+        self.count: Any = None
 
     def _build(self, input_shape: Shape) -> None:
         last_axis(self, self.axis, len(input_shape))
@@ -182,7 +184,7 @@ class _RandomLayer(Layer):
 
     def __init__(self, seed: int | None, data_format: str | None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.data_format = check_data_format(data_format, f"layer '{self.name}'")
+        self.data_format: str = check_data_format(data_format, f"layer '{self.name}'")
         self.seed = seed
         self._seed = layer_seed(self, seed)
 
@@ -248,7 +250,7 @@ class RandomFlip(_RandomLayer):
         **kwargs: Any,
     ) -> None:
         super().__init__(seed, data_format, **kwargs)
-        self.mode = self._choice("mode", mode, _FLIPS)
+        self.mode: str = self._choice("mode", mode, _FLIPS)
 
     def _affine(self) -> dict[str, Any]:
         return {"flip": self.mode}
@@ -282,10 +284,10 @@ class RandomRotation(_RandomLayer):
         **kwargs: Any,
     ) -> None:
         super().__init__(seed, data_format, **kwargs)
-        self.factor = self._range("factor", factor)
-        self.fill_mode = self._choice("fill_mode", fill_mode, _FILL_MODES)
-        self.interpolation = self._choice("interpolation", interpolation, _INTERPOLATIONS)
-        self.fill_value = float(fill_value)
+        self.factor: tuple[float, float] = self._range("factor", factor)
+        self.fill_mode: str = self._choice("fill_mode", fill_mode, _FILL_MODES)
+        self.interpolation: str = self._choice("interpolation", interpolation, _INTERPOLATIONS)
+        self.fill_value: float = float(fill_value)
 
     def _affine(self) -> dict[str, Any]:
         return {
@@ -334,9 +336,9 @@ class RandomZoom(_RandomLayer):
         self.width_factor = width_factor
         self._height = self._range("height_factor", height_factor)
         self._width = None if width_factor is None else self._range("width_factor", width_factor)
-        self.fill_mode = self._choice("fill_mode", fill_mode, _FILL_MODES)
-        self.interpolation = self._choice("interpolation", interpolation, _INTERPOLATIONS)
-        self.fill_value = float(fill_value)
+        self.fill_mode: str = self._choice("fill_mode", fill_mode, _FILL_MODES)
+        self.interpolation: str = self._choice("interpolation", interpolation, _INTERPOLATIONS)
+        self.fill_value: float = float(fill_value)
 
     def _affine(self) -> dict[str, Any]:
         return {

@@ -46,7 +46,9 @@ class Dropout(Layer):
             )
         self.rate = rate
         self.seed = seed
-        self.noise_shape = None if noise_shape is None else tuple(noise_shape)
+        self.noise_shape: tuple[int | None, ...] | None = (
+            None if noise_shape is None else tuple(noise_shape)
+        )
         self._seed = layer_seed(self, seed)
 
     def _build(self, input_shape: Shape) -> None:
@@ -120,7 +122,7 @@ class SpatialDropout2D(Layer):
             )
         self.rate = rate
         self.seed = seed
-        self.data_format = check_data_format(data_format, f"layer '{self.name}'")
+        self.data_format: str = check_data_format(data_format, f"layer '{self.name}'")
         self._seed = layer_seed(self, seed)
 
     def lower(self, g: Any, inputs: list[int], training: bool) -> int:

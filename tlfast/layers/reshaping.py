@@ -42,8 +42,8 @@ class ZeroPadding2D(Layer):
     ) -> None:
         super().__init__(**kwargs)
         where = f"layer '{self.name}' (ZeroPadding2D)"
-        self.data_format = check_data_format(data_format, where)
-        self.padding = _sides("padding", padding, where)
+        self.data_format: str = check_data_format(data_format, where)
+        self.padding: Sides = _sides("padding", padding, where)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         batch, height, width, channels = input_shape
@@ -77,8 +77,10 @@ class Cropping2D(Layer):
         super().__init__(**kwargs)
         where = f"layer '{self.name}' (Cropping2D)"
         self._cuts_last = data_format == "channels_first"
-        self.data_format = data_format if self._cuts_last else check_data_format(data_format, where)
-        self.cropping = _sides("cropping", cropping, where)
+        self.data_format: str | None = (
+            data_format if self._cuts_last else check_data_format(data_format, where)
+        )
+        self.cropping: Sides = _sides("cropping", cropping, where)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         first = 2 if self._cuts_last else 1
@@ -125,7 +127,7 @@ class Flatten(Layer):
 
     def __init__(self, data_format: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.data_format = check_data_format(data_format, f"layer '{self.name}'")
+        self.data_format: str = check_data_format(data_format, f"layer '{self.name}'")
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         sizes = input_shape[1:]
@@ -164,7 +166,7 @@ class Reshape(Layer):
                 f"layer '{self.name}' (Reshape): `target_shape` is a tuple of positive sizes "
                 f"without the batch, one of them at most -1. Received: {target_shape!r}"
             )
-        self.target_shape = tuple(int(s) for s in sizes)
+        self.target_shape: tuple[int, ...] = tuple(int(s) for s in sizes)
 
     def _resolve(self, sizes: tuple[int, ...]) -> tuple[int, ...]:
         total = math.prod(sizes)

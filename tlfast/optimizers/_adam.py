@@ -68,7 +68,7 @@ class Adam(Optimizer):
         self.beta_1 = beta_1
         self.beta_2 = beta_2
         self.epsilon = epsilon
-        self.amsgrad = bool(amsgrad)
+        self.amsgrad: bool = bool(amsgrad)
 
     def _groups(self) -> tuple[tuple[str, ...], ...]:
         return (("momentum", "velocity"),) + ((("velocity_hat",),) if self.amsgrad else ())

@@ -91,17 +91,17 @@ class Optimizer:
         _registry.refuse_unknown(type(self).__name__, kwargs, self._argument_names())
         self._refuse_missing_options(use_ema, loss_scale_factor, gradient_accumulation_steps)
         self._check_clipping(clipnorm, clipvalue, global_clipnorm)
-        self.name = name or _naming.auto_name(type(self).__name__)
-        self.weight_decay = _number_or_none("weight_decay", weight_decay)
+        self.name: str = name or _naming.auto_name(type(self).__name__)
+        self.weight_decay: float | None = _number_or_none("weight_decay", weight_decay)
         self.clipnorm = clipnorm
         self.clipvalue = clipvalue
         self.global_clipnorm = global_clipnorm
         self.use_ema = False
         self.ema_momentum = ema_momentum
         self.ema_overwrite_frequency = ema_overwrite_frequency
-        self.loss_scale_factor = None
-        self.gradient_accumulation_steps = None
-        self.built = False
+        self.loss_scale_factor: float | None = None
+        self.gradient_accumulation_steps: int | None = None
+        self.built: bool = False
         self._iterations = Scalar(0, "int64", "iteration", f"{self.name}/iteration")
         self._learning_rate = self._checked_learning_rate(learning_rate)
         self._trainable: list[Any] = []
@@ -257,7 +257,7 @@ class Optimizer:
             # The variable is kept with its slots, so that its id stays its own.
             self._slots[id(variable)] = (variable, slots)
         self._trainable = list(variables)
-        self.built = True
+        self.built: bool = True
 
     def _slot_roles(self) -> list[str]:
         return [role for group in self._groups() for role in group]

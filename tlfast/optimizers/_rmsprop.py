@@ -67,7 +67,7 @@ class RMSprop(Optimizer):
         self.rho = rho
         self.momentum = momentum
         self.epsilon = epsilon
-        self.centered = bool(centered)
+        self.centered: bool = bool(centered)
 
     def _groups(self) -> tuple[tuple[str, ...], ...]:
         groups = [("velocity",)]

@@ -62,8 +62,8 @@ class SGD(Optimizer):
             or not (0 <= momentum <= 1)
         ):
             raise ValueError(f"`momentum` must be a float between [0, 1], got {momentum!r}.")
-        self.momentum = float(momentum)
-        self.nesterov = bool(nesterov)
+        self.momentum: float = float(momentum)
+        self.nesterov: bool = bool(nesterov)
 
     def _groups(self) -> tuple[tuple[str, ...], ...]:
         return (("momentum",),) if self.momentum != 0 else ()

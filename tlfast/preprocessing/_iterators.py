@@ -40,12 +40,12 @@ class Iterator(PyDataset):
         if isinstance(batch_size, bool) or int(batch_size) < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size!r}")
         self.n = n
-        self.batch_size = int(batch_size)
+        self.batch_size: int = int(batch_size)
         self.seed = seed
         self.shuffle = shuffle
-        self.batch_index = 0
-        self.total_batches_seen = 0
-        self.lock = threading.Lock()
+        self.batch_index: int = 0
+        self.total_batches_seen: int = 0
+        self.lock: threading.Lock = threading.Lock()
         self.index_array: np.ndarray | None = None
 
     def _set_index_array(self) -> None:
@@ -180,28 +180,34 @@ class DirectoryIterator(Iterator):
         check_choice("interpolation", interpolation, PIL_METHODS)
         check_choice("on_bad_image", on_bad_image, ("error", "skip"))
         self.image_data_generator = image_data_generator
-        self.target_size = check_size("target_size", target_size)
-        self.color_mode, self.class_mode = color_mode, class_mode
-        self.image_shape = (*self.target_size, CHANNELS[color_mode])
+        self.target_size: tuple[int, int] = check_size("target_size", target_size)
+        self.color_mode = color_mode
+        self.class_mode = class_mode
+        self.image_shape: tuple[int, int, int] = (*self.target_size, CHANNELS[color_mode])
         self.data_format = "channels_last"
-        self.interpolation, self.keep_aspect_ratio = interpolation, keep_aspect_ratio
-        self.save_to_dir, self.save_prefix, self.save_format = save_to_dir, save_prefix, save_format
-        self.dtype = np.dtype(dtype or np.float32)
+        self.interpolation = interpolation
+        self.keep_aspect_ratio = keep_aspect_ratio
+        self.save_to_dir = save_to_dir
+        self.save_prefix = save_prefix
+        self.save_format = save_format
+        self.dtype: np.dtype[Any] = np.dtype(dtype or np.float32)
         self.subset = subset
-        self.split = _split_of(subset, image_data_generator._validation_split)
-        self.directory = _files.check_directory(directory)
+        self.split: tuple[float, float] | None = _split_of(
+            subset, image_data_generator._validation_split
+        )
+        self.directory: str = _files.check_directory(directory)
         self._list(classes, follow_links)
         super().__init__(self.samples, batch_size, shuffle, seed)
         spec = PixelSpec(*self.image_shape, interpolation, "pil",
                          "crop" if keep_aspect_ratio else "stretch")
-        self.table = _IteratorTable(self, spec, on_bad_image)
+        self.table: _IteratorTable = _IteratorTable(self, spec, on_bad_image)
 
     def _list(self, classes: list[str] | None, follow_links: bool) -> None:
         folders = _files.class_folders(self.directory)
         names = _files.check_names(classes, folders, "classes", self.directory) if classes \
             else folders
-        self.num_classes = len(names)
-        self.class_indices = {name: number for number, name in enumerate(names)}
+        self.num_classes: int = len(names)
+        self.class_indices: dict[str, int] = {name: number for number, name in enumerate(names)}
         self.filenames: list[str] = []
         numbers, ignored = [], []
         for number, name in enumerate(names):
@@ -213,9 +219,9 @@ class DirectoryIterator(Iterator):
                 os.path.relpath(os.path.join(root, file), self.directory) for root, file in files]
             numbers += [number] * len(files)
             ignored += listing.ignored
-        self.samples = len(self.filenames)
-        self.classes = np.array(numbers, dtype=np.int32)
-        self.filepaths = [os.path.join(self.directory, name) for name in self.filenames]
+        self.samples: int = len(self.filenames)
+        self.classes: np.ndarray = np.array(numbers, dtype=np.int32)
+        self.filepaths: list[str] = [os.path.join(self.directory, name) for name in self.filenames]
         print(f"Found {self.samples} images belonging to {self.num_classes} classes.")
         if ignored:
             print(_files.ignored_sentence(ignored, ENDINGS))
@@ -346,7 +352,7 @@ class NumpyArrayIterator(Iterator):
         dtype: Any = None,
     ) -> None:
         check_data_format(data_format)
-        self.dtype = np.dtype(dtype or np.float32)
+        self.dtype: np.dtype[Any] = np.dtype(dtype or np.float32)
         others = []
         if isinstance(x, (tuple, list)):
             given = x[1] if isinstance(x[1], list) else [x[1]]
@@ -362,8 +368,8 @@ class NumpyArrayIterator(Iterator):
             y = None if y is None else y[part]
             # Keras leaves the weights whole here, so that they belong to other rows.
             sample_weight = None if sample_weight is None else sample_weight[part]
-        self.x = np.asarray(x, dtype=self.dtype)
-        self.x_misc = others
+        self.x: np.ndarray = np.asarray(x, dtype=self.dtype)
+        self.x_misc: list[Any] = others
         if self.x.ndim != 4:
             raise ValueError(
                 "flow() needs images of shape (samples, height, width, channels), got "
@@ -372,12 +378,16 @@ class NumpyArrayIterator(Iterator):
         if self.x.shape[3] not in (1, 3, 4):
             raise ValueError(
                 f"flow() needs 1, 3 or 4 channels on the last axis, got {self.x.shape}")
-        self.y = None if y is None else np.asarray(y)
-        self.sample_weight = None if sample_weight is None else np.asarray(sample_weight)
+        self.y: np.ndarray | None = None if y is None else np.asarray(y)
+        self.sample_weight: np.ndarray | None = (
+            None if sample_weight is None else np.asarray(sample_weight)
+        )
         self.image_data_generator = image_data_generator
-        self.image_shape = self.x.shape[1:]
+        self.image_shape: tuple[int, ...] = self.x.shape[1:]
         self.data_format = "channels_last"
-        self.save_to_dir, self.save_prefix, self.save_format = save_to_dir, save_prefix, save_format
+        self.save_to_dir = save_to_dir
+        self.save_prefix = save_prefix
+        self.save_format = save_format
         super().__init__(len(self.x), batch_size, shuffle, seed)
 
     def images(

@@ -101,13 +101,16 @@ class ImageDataGenerator:
                 "`validation_split` must be strictly between 0 and 1. Received: "
                 f"{validation_split}")
         # Only used together with the affine augmentations.
-        self.zca_epsilon, self.fill_mode, self.cval = zca_epsilon, fill_mode, cval
+        self.zca_epsilon = zca_epsilon
+        self.fill_mode = fill_mode
+        self.cval = cval
         self.interpolation_order = interpolation_order
-        self.horizontal_flip, self.vertical_flip = bool(horizontal_flip), bool(vertical_flip)
+        self.horizontal_flip: bool = bool(horizontal_flip)
+        self.vertical_flip: bool = bool(vertical_flip)
         self.rescale = rescale
         self.preprocessing_function = preprocessing_function
         self.data_format = "channels_last"
-        self.dtype = np.dtype(dtype or np.float32)
+        self.dtype: np.dtype[Any] = np.dtype(dtype or np.float32)
         self._validation_split = validation_split or 0.0
 
     @property
