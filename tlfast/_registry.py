@@ -50,7 +50,7 @@ def no_attribute(
     )
 
 
-def look_up(name: str, table: Mapping[str, object], what: str) -> object:
+def look_up(name: str, table: Mapping[str, Any], what: str) -> Any:
     """Return `table[name]`, or raise ValueError listing close names.
 
     Args:

@@ -2,7 +2,7 @@
 
 import html
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,6 +29,10 @@ from tlfast.training import Trainer
 
 __all__ = ["Functional", "Input", "Model", "Sequential", "clone_model", "model_from_json"]
 _SAVING = ("load_model", "save_model")
+
+if TYPE_CHECKING:
+    from tlfast.saving import load_model as load_model
+    from tlfast.saving import save_model as save_model
 
 
 def __getattr__(name: str) -> Any:

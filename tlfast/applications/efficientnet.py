@@ -25,6 +25,11 @@ from tlfast.applications import imagenet_utils
 from tlfast.applications._backbone import Request, application
 from tlfast.models import Model
 
+__all__ = [
+    "EfficientNetB0", "EfficientNetB1", "EfficientNetB2", "EfficientNetB3", "EfficientNetB4",
+    "EfficientNetB5", "EfficientNetB6", "EfficientNetB7", "decode_predictions", "preprocess_input",
+]
+
 # Stages: kernel size, repeats, filters in, filters out, expansion, stride.
 _STAGES = (
     (3, 1, 32, 16, 1, 1), (3, 2, 16, 24, 6, 2), (5, 2, 24, 40, 6, 2), (3, 3, 40, 80, 6, 2),

@@ -10,6 +10,8 @@ import numpy as np
 from tlfast._tensor import KerasTensor
 from tlfast.applications._scales import CAFFE_MEAN, TORCH_MEAN, TORCH_STD
 
+__all__ = ["decode_predictions", "preprocess_input"]
+
 _MODES = ("caffe", "tf", "torch")
 
 

@@ -12,6 +12,8 @@ from tlfast.applications import imagenet_utils
 from tlfast.applications._backbone import Request, application
 from tlfast.models import Model
 
+__all__ = ["VGG16", "decode_predictions", "preprocess_input"]
+
 
 @application
 def VGG16(
