@@ -30,7 +30,7 @@ class Stem:
     application: str
     expects: str
     pretrained: bool
-    trained_on: str | None = None
+    trained_on: Any = None
 
 
 def mark(model: Any, image: KerasTensor, stem: Stem) -> None:

@@ -13,7 +13,7 @@ from tlfast._metric_base import Mean, Metric
 
 
 def per_output(
-    value: object, names: Sequence[str], what: str, leaf: type | tuple[Any, ...] = ()
+    value: Any, names: Sequence[str], what: str, leaf: type | tuple[Any, ...] = ()
 ) -> list[Any]:
     """Spread an argument of `compile` over the outputs.
 
@@ -56,11 +56,11 @@ class CompiledLosses:
         ValueError: an unknown loss, or weights that are no numbers.
     """
 
-    def __init__(self, loss: object, loss_weights: object) -> None:
+    def __init__(self, loss: Any, loss_weights: object) -> None:
         self._loss = loss
         self._weights = loss_weights
         _check_names(loss)
-        self.losses: list[Loss | None] = []
+        self.losses: list[Any] = []  # Loss, or None for an output without one
         self.weights: list[float] = []
         self.trackers: list[Mean] = []
 
@@ -89,7 +89,7 @@ class CompiledLosses:
         used = [name for name, one in zip(names, self.losses, strict=True) if one is not None]
         self.trackers = [Mean(name=f"{name}_loss") for name in used] if len(used) > 1 else []
 
-    def _resolve(self, one: object, shape: tuple[Any, ...], target: np.ndarray | None) -> Loss:
+    def _resolve(self, one: Any, shape: tuple[Any, ...], target: Any) -> Loss:
         if isinstance(one, str) and one.lower() in ("crossentropy", "ce"):
             if shape[-1] == 1:
                 return losses_module.BinaryCrossentropy(name=one)
@@ -110,7 +110,7 @@ class CompiledLosses:
                 tracker.update_state(loss(y[i], y_pred[i], weight), np.float32(len(y_pred[i])))
 
 
-def _check_names(loss: object) -> None:
+def _check_names(loss: Any) -> None:
     """Raise for misspelt names already in `compile`."""
     if isinstance(loss, (list, tuple)):
         for one in loss:
@@ -122,7 +122,7 @@ def _check_names(loss: object) -> None:
         losses_module.get(loss)
 
 
-def _number(value: object) -> float:
+def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
         raise ValueError(
             f"Expected `loss_weights` to be numbers: one, a list or a dictionary by output name. "
@@ -247,7 +247,7 @@ class CompiledMetrics(Metric):
             metric.reset_state()
 
 
-def _flat(value: object) -> list[Any]:
+def _flat(value: Any) -> list[Any]:
     if value is None:
         return []
     if isinstance(value, (list, tuple)):
@@ -255,14 +255,14 @@ def _flat(value: object) -> list[Any]:
     return [value]
 
 
-def _check_metric_names(value: object) -> None:
+def _check_metric_names(value: Any) -> None:
     groups = value.values() if isinstance(value, Mapping) else value or ()
     for one in _flat(list(groups)):
         if not (isinstance(one, str) and one.lower() in ("accuracy", "acc")):
             metrics_module.get(one)
 
 
-def _metric_name(identifier: object) -> str:
+def _metric_name(identifier: Any) -> str:
     if isinstance(identifier, str):
         return identifier
     if isinstance(identifier, Mapping):

@@ -38,10 +38,10 @@ def _keep_top_k(y_pred: np.ndarray, k: int) -> np.ndarray:
 
 
 def _counts(
-    y_true: object,
-    y_pred: object,
+    y_true: Any,
+    y_pred: Any,
     thresholds: np.ndarray,
-    sample_weight: object | None = None,
+    sample_weight: Any = None,
     top_k: int | None = None,
     class_id: int | None = None,
     multi_label: bool = False,
@@ -98,7 +98,7 @@ def _cumulated(
         order = np.arange(count)
     else:
         order = np.argsort(thresholds, kind="stable")
-        above = np.searchsorted(np.float32(thresholds)[order], y_pred, side="left")
+        above = np.searchsorted(np.asarray(thresholds, np.float32)[order], y_pred, side="left")
     counts = {key: np.zeros((count, labels)) for key in ("tp", "fp", "tn", "fn")}
     for label in range(labels):
         for hit, miss, chosen in (("tp", "fn", y_true), ("fp", "tn", ~y_true)):
@@ -128,7 +128,7 @@ class _CountMetric(Metric):
         self.accumulator: Any = self.add_variable((len(self.thresholds),), name="accumulator")
 
     def update_state(
-        self, y_true: object, y_pred: object, sample_weight: object | None = None
+        self, y_true: Any, y_pred: Any, sample_weight: Any = None
     ) -> None:
         """Take a batch into account."""
         counts = _counts(y_true, y_pred, np.asarray(self.thresholds), sample_weight)
@@ -200,7 +200,7 @@ class _Ratio(Metric):
         self._others = self.add_variable(shape, name=self._other_name)
 
     def update_state(
-        self, y_true: object, y_pred: object, sample_weight: object | None = None
+        self, y_true: Any, y_pred: Any, sample_weight: Any = None
     ) -> None:
         """Take a batch into account."""
         counts = _counts(
@@ -325,7 +325,7 @@ class AUC(Metric):
         return list(self._thresholds)
 
     def _build(self, labels: int | None) -> None:
-        shape = (self.num_thresholds, labels) if self.multi_label else (self.num_thresholds,)
+        shape: Any = (self.num_thresholds, labels) if self.multi_label else (self.num_thresholds,)
         names = {
             "tp": "true_positives",
             "fp": "false_positives",
@@ -335,7 +335,7 @@ class AUC(Metric):
         self._counted = {key: self.add_variable(shape, name=name) for key, name in names.items()}
 
     def update_state(
-        self, y_true: object, y_pred: object, sample_weight: object | None = None
+        self, y_true: Any, y_pred: Any, sample_weight: Any = None
     ) -> None:
         """Take a batch into account."""
         y_pred = as_float(y_pred)
@@ -366,7 +366,7 @@ class AUC(Metric):
             x, y = divide(fp, fp + tn), recall
         else:
             x, y = recall, divide(tp, tp + fp)
-        combine = {
+        combine: Any = {
             "interpolation": lambda a, b: (a + b) / 2,
             "minoring": np.minimum,
             "majoring": np.maximum,
@@ -452,7 +452,7 @@ class FBetaScore(Metric):
         self._counted: dict[str, Any] = {}
 
     def update_state(
-        self, y_true: object, y_pred: object, sample_weight: object | None = None
+        self, y_true: Any, y_pred: Any, sample_weight: Any = None
     ) -> None:
         """Take a batch into account (labels one-hot, (N, classes))."""
         y_true, y_pred = as_float(y_true), as_float(y_pred)

@@ -56,8 +56,8 @@ class Batch:
         shapes: shape of one sample of each input.
     """
 
-    x: list[np.ndarray] | None
-    y: list[np.ndarray] | None
+    x: Any
+    y: Any
     sample_weight: list[np.ndarray | None] | None
     size: int
     ids: np.ndarray | None = None
@@ -73,7 +73,7 @@ class _Lowered:
     outputs: tuple[int, ...]
 
 
-def _values(result: int | Sequence[int]) -> tuple[int, ...]:
+def _values(result: Any) -> tuple[int, ...]:
     return tuple(result) if isinstance(result, (list, tuple)) else (result,)
 
 
@@ -183,7 +183,7 @@ class Engine:
         _collect_dropped()
         _engines.add(self)
         self._pool = _core.Pool()
-        self._plans: OrderedDict[object, Any] = OrderedDict()
+        self._plans: OrderedDict[Any, Any] = OrderedDict()
         self._lowered: OrderedDict[object, _Lowered] = OrderedDict()
         self._cuts: dict[object, _Cut] = {}
         self._features = FeatureCache()
@@ -221,6 +221,11 @@ class Engine:
             self._setting = setting
         return self._kept(self._plans, key, make)
 
+    def _inference_plan(self, key: object, made: _Lowered, wanted: tuple[int, ...]) -> Any:
+        return self._plan(
+            key, lambda: _core.Plan(made.graph, made.inputs, wanted, self._pool)
+        )
+
     def _cut(self, shapes: tuple[Any, ...], training: bool) -> _Cut:
         key = (shapes, training, self._flags)
         if key not in self._cuts:
@@ -249,9 +254,7 @@ class Engine:
             made = self._lower(shapes, size, training)
             wanted = made.outputs if values is None else values
             key = ("chunk", shapes, size, training, wanted, self._flags if training else ())
-            plan = self._plan(
-                key, lambda m=made, w=wanted: _core.Plan(m.graph, m.inputs, w, self._pool)
-            )
+            plan = self._inference_plan(key, made, wanted)
             try:
                 parts.append(plan.forward([a[at : at + size] for a in x]))
             except MemoryError as error:

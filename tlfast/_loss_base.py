@@ -47,8 +47,8 @@ class Loss(CheckedInit):
         raise NotImplementedError(f"{type(self).__name__} must define `call(y_true, y_pred)`.")
 
     def __call__(
-        self, y_true: object, y_pred: object, sample_weight: object | None = None
-    ) -> np.ndarray:
+        self, y_true: Any, y_pred: Any, sample_weight: Any = None
+    ) -> np.ndarray | np.floating:
         """Return the reduced loss of arrays (labels, outputs, weights per sample)."""
         values = as_float(self.call(as_float(y_true), as_float(y_pred)))
         weights = None

@@ -41,7 +41,7 @@ class MetricVariable(NDArrayOperatorsMixin):
         """Add to the numbers."""
         return self.assign(self._value + np.asarray(value, np.float64))
 
-    def __array__(self, dtype: object = None, copy: bool | None = None) -> np.ndarray:
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self._value, dtype=dtype)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
@@ -74,7 +74,7 @@ class Numbers(np.ndarray):
         return np.array(self, dtype=np.float32)
 
 
-def as_result(value: object) -> Number | Numbers:
+def as_result(value: object) -> Any:
     """Wrap what `result` computed."""
     array = np.asarray(value, dtype=np.float64)
     return Number(array) if array.ndim == 0 else array.view(Numbers)
@@ -180,7 +180,7 @@ class Metric(CheckedInit):
 
 
 def samplewise(
-    values: object, sample_weight: object | None, reduce: Callable[..., Any]
+    values: Any, sample_weight: Any, reduce: Callable[..., Any]
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Reduce values to one per sample and multiply by the weights.
 
@@ -212,7 +212,7 @@ class Sum(Metric):
         super().__init__(dtype, name)
         self.total: Any = self.add_variable(name="total")
 
-    def update_state(self, values: object, sample_weight: object | None = None) -> None:
+    def update_state(self, values: Any, sample_weight: Any = None) -> None:
         """Add values, each times its weight."""
         self.total.assign_add(samplewise(values, sample_weight, np.sum)[0].sum())
 
@@ -233,7 +233,7 @@ class Mean(Metric):
         self.total: Any = self.add_variable(name="total")
         self.count: Any = self.add_variable(name="count")
 
-    def update_state(self, values: object, sample_weight: object | None = None) -> None:
+    def update_state(self, values: Any, sample_weight: Any = None) -> None:
         """Take values into the mean.
 
         Args:
@@ -268,12 +268,13 @@ class MeanMetricWrapper(Mean):
         dtype: str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(name or getattr(fn, "__name__", None), dtype)
+        shown: Any = name or getattr(fn, "__name__", None)
+        super().__init__(shown, dtype)
         self._fn = fn
         self._fn_kwargs = kwargs
 
-    def update_state(
-        self, y_true: object, y_pred: object, sample_weight: object | None = None
+    def update_state(  # type: ignore[override] # as in Keras, from values to pairs
+        self, y_true: Any, y_pred: Any, sample_weight: Any = None
     ) -> None:
         """Take a batch into account."""
         super().update_state(self._fn(y_true, y_pred, **self._fn_kwargs), sample_weight)

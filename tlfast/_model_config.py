@@ -108,7 +108,8 @@ class _Rebuild:
 
     def _revive(self, x: Any) -> Any:
         if isinstance(x, dict) and x.get("class_name") == "__keras_tensor__":
-            return self.tensor(*x["config"]["keras_history"], counts_itself=False)
+            name, index, place = x["config"]["keras_history"]
+            return self.tensor(name, index, place, counts_itself=False)
         if isinstance(x, dict) and "class_name" not in x:
             return {key: self._revive(value) for key, value in x.items()}
         if isinstance(x, (list, tuple)):
@@ -119,7 +120,8 @@ class _Rebuild:
         if isinstance(node, dict):
             return self._revive(list(node.get("args", []))), self._revive(node.get("kwargs", {}))
         # Keras 2: [[layer, call, output, kwargs], ...]; a nested model's calls count from 1.
-        tensors, kwargs = [], {}
+        tensors: list[Any] = []
+        kwargs: dict[str, Any] = {}
         for name, index, tensor_index, *rest in node:
             from tlfast.models import Model
 

@@ -35,7 +35,7 @@ def rebuild_model(content: bytes, classes: dict[str, type]) -> Any:
         return load_model(path, custom_objects=classes)
 
 
-def rebuild_unbuilt(cls: type, config: dict[str, Any]) -> Any:
+def rebuild_unbuilt(cls: Any, config: dict[str, Any]) -> Any:
     """Return a model or layer that has no weights yet."""
     return cls.from_config(config)
 
@@ -47,7 +47,7 @@ def reduce_layer(layer: Any) -> tuple[Any, ...]:
     return rebuild_layer, (type(layer), layer.get_config(), shape, weights)
 
 
-def rebuild_layer(cls: type, config: dict[str, Any], shape: Any, weights: list[Any] | None) -> Any:
+def rebuild_layer(cls: Any, config: dict[str, Any], shape: Any, weights: list[Any] | None) -> Any:
     """Return the layer of a pickle."""
     layer = cls.from_config(config)
     if shape is not None:

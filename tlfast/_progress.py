@@ -75,7 +75,7 @@ class Progbar:
                 "Only one of `stateful_metrics` or `stateless_metrics` can be provided: the first "
                 "lists the values not to be averaged, the second those to be averaged."
             )
-        self.target = target
+        self.target: Any = target  # a number; None where not known
         self.width = width
         self.verbose = verbose
         self.interval = interval
@@ -201,7 +201,7 @@ def _duration(seconds: float) -> str:
     return f"{int(seconds)}s"
 
 
-def _number(value: object, count: int, absolute: bool) -> str:
+def _number(value: Any, count: int, absolute: bool) -> str:
     """Format a value; Keras looks at its size in the bar, and at its sign too in the line."""
     mean = (value if isinstance(value, float) else np.mean(value)) / max(1, count)
     size = abs(mean) if absolute else mean

@@ -6,7 +6,7 @@ A stored object is `{"module", "class_name", "config", "registered_name"}`, a st
 a file can never name code to import.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tlfast._errors import did_you_mean
@@ -97,10 +97,10 @@ def serialize(obj: object, module: str) -> dict[str, Any]:
 
 def deserialize(
     config: Mapping[str, Any],
-    table: Mapping[str, object],
+    table: Mapping[str, Any],
     what: str,
     custom: Mapping[str, Any] | None = None,
-) -> object:
+) -> Any:
     """Make the object that `serialize` stored; only names of `table` and `custom` are accepted.
 
     Args:
@@ -127,7 +127,7 @@ def deserialize(
     return _from_config(made, dict(inner))
 
 
-def _from_config(made: Callable[..., Any] | type, config: dict[str, Any]) -> object:
+def _from_config(made: Any, config: dict[str, Any]) -> Any:
     if hasattr(made, "from_config"):
         return made.from_config(config)
     return made(**config)

@@ -102,7 +102,7 @@ def _tables() -> dict[str, dict[str, Any]]:
     }
 
 
-def _plain_value(name: str, config: dict[str, Any]) -> Any:
+def _plain_value(name: str, config: Any) -> Any:
     """Return a value that Keras writes as an object."""
     if name == "__ellipsis__":
         return Ellipsis

@@ -41,7 +41,7 @@ def check_class_weight(class_weight: object, outputs: int) -> None:
 
 
 def check_class_names(
-    class_names: list[Any], losses: list[Loss | None], shapes: list[tuple[Any, ...]]
+    class_names: list[Any], losses: list[Any], shapes: list[tuple[Any, ...]]
 ) -> None:
     """Raise where a loss is to tell classes apart and all images are of one.
 

@@ -36,7 +36,7 @@ class KerasTensor:
         self.name: str = name or auto_name("KerasTensor")
         self.sparse = False
         self.ragged = False
-        self._keras_history: KerasHistory | None = None
+        self._keras_history: Any = None  # KerasHistory, once made
 
     def __hash__(self) -> int:
         return object.__hash__(self)
@@ -184,7 +184,7 @@ def standardize_shape(shape: Any) -> Shape:
             "A shape is a tuple of sizes such as (224, 224, 3); one size n is written (n,). "
             f"Received: shape={shape!r}"
         )
-    sizes = []
+    sizes: list[int | None] = []
     for size in shape:
         if size is None:
             sizes.append(None)

@@ -30,7 +30,7 @@ def _kernel(kind: str, alpha: float | None = None) -> Callable[..., Any]:
         activation.__name__ = activation.__qualname__ = function.__name__
         activation.__doc__ = function.__doc__
         activation.__module__ = __name__
-        activation.core_spec = (kind, alpha)
+        activation.core_spec = (kind, alpha)  # type: ignore[attr-defined] # read in layers
         return activation
 
     return mark

@@ -576,7 +576,7 @@ def as_loss(identifier: str | Mapping[str, Any] | Loss | Callable[..., Any]) -> 
     Raises:
         ValueError: not a loss.
     """
-    found = get(identifier)
+    found: Any = get(identifier)
     if isinstance(found, Loss):
         return found
     name = identifier if isinstance(identifier, str) else getattr(found, "__name__", "loss")

@@ -70,7 +70,7 @@ class Model(Trainer, Layer):
     _old_arguments = "Model"
     _takes_custom_objects = True
     _has_mask = True
-    _graph: Graph | None = None
+    _graph: Any = None  # Graph, once known
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         if cls is Model and _is_functional(args, kwargs):
@@ -491,7 +491,7 @@ class Sequential(Model):
         return layer
 
     def _forget(self) -> None:
-        self.built = False
+        self.built: bool = False
         self._graph = None
         self._build_input_shape = None
 
@@ -545,14 +545,15 @@ class Sequential(Model):
         self._graph = Graph([inputs], flatten(outputs))
         self._inputs_struct, self._outputs_struct = inputs, outputs
         self._build_input_shape = shape
-        self.built: bool = True
+        self.built = True
         collect_dropped_models()
 
     def _require_graph(self) -> Graph:
         if self._graph is None:
             if len(self._stack) == 1 and isinstance(self._stack[0], InputLayer):
                 self.build()
-                return self._graph
+                built: Any = self._graph
+                return built
             raise ValueError(
                 f"Sequential model '{self.name}' has no defined input shape yet: start it with "
                 "Input((height, width, 3)), call build((None, height, width, 3)), or call it on "
@@ -589,7 +590,8 @@ class Sequential(Model):
             "layers": [serialize(layer) for layer in self._stack],
         }
         if self._graph is not None:
-            config["build_input_shape"] = self._stack[0].batch_shape
+            first: Any = self._stack[0]
+            config["build_input_shape"] = first.batch_shape
         return config
 
     @classmethod

@@ -33,17 +33,18 @@ class Trainer(FineTuning, BatchCalls):
     and `train_on_batch`, so freezing or unfreezing layers needs no new `compile`.
     """
 
-    compiled = False
-    optimizer: optimizers.Optimizer | None = None
+    compiled: bool = False
+    optimizer: Any = None  # the Optimizer, once compiled
     loss: Any = None
-    history: History | None = None
-    stop_training = False
+    history: Any = None  # the History of the last fit
+    stop_training: bool = False
 
     _engine_object: Any = None
-    _losses: CompiledLosses | None = None
-    _compile_metrics: CompiledMetrics | None = None
-    _loss_tracker: Mean | None = None
-    _compile_config: dict[str, Any] | None = None
+    # CompiledLosses, CompiledMetrics and Mean, once compiled.
+    _losses: Any = None
+    _compile_metrics: Any = None
+    _loss_tracker: Any = None
+    _compile_config: Any = None
     _engine_ready = False
     _loss_warned = False
     _loading = False  # a file says what its training said: no need to repeat the warnings
@@ -121,7 +122,7 @@ class Trainer(FineTuning, BatchCalls):
             "jit_compile": False,
         }
         self.stop_training = False
-        self.compiled: bool = True
+        self.compiled = True
         self._engine_ready = False
         self._loss_warned = False
         if losses is not None and self.built:
@@ -297,7 +298,7 @@ class Trainer(FineTuning, BatchCalls):
         callbacks = self._callback_list(callbacks, verbose, epochs, train.num_batches, fit=True)
         self._check_monitors(callbacks, validation is not None)
         self.history.backbones = _backbones.names(self)
-        self.stop_training: bool = False
+        self.stop_training = False
         if cache_features is not None:
             self._engine.cache_features = cache_features
         self._engine.begin_fit(keep_features=True)

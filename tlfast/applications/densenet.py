@@ -117,7 +117,8 @@ def _transition(x: KerasTensor, name: str) -> KerasTensor:
     """Half the channels, half the height and width."""
     x = _normalize(x, f"{name}_bn")
     x = layers.Activation("relu", name=f"{name}_relu")(x)
-    x = layers.Conv2D(x.shape[3] // 2, 1, use_bias=False, name=f"{name}_conv")(x)
+    channels: Any = x.shape[3]
+    x = layers.Conv2D(channels // 2, 1, use_bias=False, name=f"{name}_conv")(x)
     return layers.AveragePooling2D(2, strides=2, name=f"{name}_pool")(x)
 
 

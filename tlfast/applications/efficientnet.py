@@ -367,7 +367,7 @@ def _block(
 
 
 def _squeeze_and_excite(x: KerasTensor, narrow: int, activation: str, name: str) -> KerasTensor:
-    filters = x.shape[-1]
+    filters: Any = x.shape[-1]
     scale = layers.GlobalAveragePooling2D(name=f"{name}se_squeeze")(x)
     scale = layers.Reshape((1, 1, filters), name=f"{name}se_reshape")(scale)
     scale = _conv(scale, narrow, f"{name}se_reduce", activation=activation, use_bias=True)

@@ -50,8 +50,8 @@ class ModelCheckpoint(MonitorCallback):
         self.verbose = verbose
         self.save_best_only = save_best_only
         self.save_weights_only = save_weights_only
-        self.save_freq = save_freq
-        self.period = 1
+        self.save_freq: Any = save_freq
+        self.period: int = 1
         if period is not None:
             self._set_period(period)
         self._epochs_since_saving = 0
@@ -114,7 +114,7 @@ class ModelCheckpoint(MonitorCallback):
             raise ValueError(
                 f"period={period} counts epochs and save_freq={self.save_freq!r} batches: give one"
             )
-        self.period: int = period
+        self.period = period
 
     def _is_due(self, batch: int) -> bool:
         if self.save_freq == "epoch":

@@ -4,7 +4,7 @@ import csv
 import math
 import os
 from collections.abc import Iterable
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +18,7 @@ class ProgbarLogger(Callback):
     def __init__(self) -> None:
         super().__init__()
         self.seen: int = 0
-        self.progbar: Progbar | None = None
+        self.progbar: Any = None  # Progbar, once started
         self.target: int | None = None
         self.verbose: int = 1
         self.epochs: int = 1
@@ -114,7 +114,7 @@ class CSVLogger(Callback):
         self.sep = separator
         self.append = append
         self.keys: list[str] | None = None
-        self.csv_file: IO[str] | None = None
+        self.csv_file: Any = None  # the open file
         self.writer: Any = None
         self._with_header = True
 

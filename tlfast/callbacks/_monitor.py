@@ -230,8 +230,8 @@ class ReduceLROnPlateau(MonitorCallback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Start anew."""
         self.best = None
-        self.cooldown_counter: int = 0
-        self.wait: int = 0
+        self.cooldown_counter = 0
+        self.wait = 0
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Compare with the best epoch; log the learning rate."""

@@ -51,7 +51,7 @@ class RunFolder:
     def _file(self, cell: Cell, ending: str) -> Path:
         return self.path / "cells" / f"{cell.key}{ending}"
 
-    def record(self, cell: Cell) -> dict[str, Any] | None:
+    def record(self, cell: Cell) -> Any:
         """What a finished training left, or None."""
         return read_json(self._file(cell, ".json"))
 
@@ -125,7 +125,7 @@ class _BestEpoch(Callback):
         self.epoch = 0
         self._best = -math.inf
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         if logs["val_accuracy"] > self._best:
             self._best, self.epoch = logs["val_accuracy"], epoch
             self.values = [variable.numpy() for variable in self._variables]

@@ -64,7 +64,7 @@ class Runner:
     ) -> None:
         self._folder, self._images, self._make_network = folder, images, make_network
         self._epochs, self._seeds, self._deadline, self._say = epochs, list(seeds), deadline, say
-        self._network: Network | None = None
+        self._network: Any = None  # Network
         self._network_of: tuple[Any, ...] | None = None
 
     def run(self, arms: Sequence[Arm], rates: Sequence[float]) -> list[ArmRun]:

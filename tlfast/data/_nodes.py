@@ -44,6 +44,8 @@ class Node:
 class Rows(Node):
     """All rows of a table, in order."""
 
+    table: Table
+
     def __init__(self, table: Table) -> None:
         self.table = table
 

@@ -356,7 +356,7 @@ def _dataset_source(
             raise ValueError(
                 "The dataset yields single samples, but a model takes batches; add .batch(32)."
             )
-        source: Source = TableSource(node.table, _Passes(node.open, total, steps, restart))
+        source: Any = TableSource(node.table, _Passes(node.open, total, steps, restart))
         source.batch_size = node.batch_size
         source.class_weight = class_weight
         if class_weight is not None and node.table.weights(np.zeros(1, np.int64)) is not None:

@@ -136,19 +136,20 @@ class FileTable(Table):
         self.paths: list[str] = paths
         self.file_paths: list[str] | None = paths
         self.count: int = len(paths)
-        self.labels = labels
+        self.labels: Any = labels
         self.label_mode = label_mode
-        self.class_names = class_names
+        self.class_names: Any = class_names
         self.pixel_spec = pixel_spec
         self.on_bad_image = on_bad_image
         self.bad: dict[str, str] = {}
-        self._kept: dict[int, np.ndarray] | None = None
+        self._kept: Any = None  # {row: pixels}, once they are to be kept
 
     def spec(self) -> Any:
         image = (self.pixel_spec.shape, self.pixel_spec.dtype)
         if self.label_mode is None:
             return image
-        label = self.targets(np.zeros(1, np.int64))[0]
+        labels: Any = self.targets(np.zeros(1, np.int64))
+        label = labels[0]
         return image, (label.shape[1:], label.dtype)
 
     def identity(self) -> Any:
@@ -186,7 +187,8 @@ class FileTable(Table):
             yield images, ids, bad
 
     def _remembered(self, ids: np.ndarray) -> tuple[list[Any], np.ndarray, Bad]:
-        missing = np.array([i for i in dict.fromkeys(ids.tolist()) if i not in self._kept], int)
+        wanted = dict.fromkeys(ids.tolist())
+        missing = np.array([i for i in wanted if i not in self._kept], np.int64)
         bad: Bad = []
         if len(missing):
             for images, found, new_bad in self._read([missing]):

@@ -18,6 +18,7 @@ from tlfast._naming import auto_name, current_path, name_scope
 from tlfast._tensor import (
     KerasTensor,
     Node,
+    Shape,
     flatten,
     is_shape,
     map_structure,
@@ -64,6 +65,8 @@ def _public_attributes(cls: type) -> frozenset[str]:
 class _Finished(type):
     """Marks objects as finished after their last `__init__`, see `Layer.__setattr__`."""
 
+    _old_arguments: str  # of Operation, whose class this is
+
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         if cls._old_arguments and kwargs:
             kwargs = _keras2.renamed(cls._old_arguments, kwargs)
@@ -89,7 +92,7 @@ class Operation(metaclass=_Finished):
         if unknown:
             raise ValueError(
                 f"Unrecognized keyword arguments passed to {cls.__name__}: "
-                f"{ {k: kwargs[k] for k in unknown} }." + did_you_mean(unknown[0], accepted)
+                f"{ {k: kwargs[k] for k in unknown} }." + did_you_mean(unknown[0], accepted or ())
             )
         return super().__new__(cls)
 
@@ -372,7 +375,7 @@ class Layer(Operation):
 
     def add_weight(
         self,
-        shape: tuple[int, ...] = (),
+        shape: Shape = (),
         initializer: Any = "glorot_uniform",
         dtype: str = "float32",
         trainable: bool = True,
@@ -390,9 +393,11 @@ class Layer(Operation):
             name: last part of the variable's path.
         """
         prefix = current_path()
+        values: Any = initializers.get(initializer)
+        sizes: Any = shape
         variable = Variable(
-            shape,
-            initializers.get(initializer),
+            sizes,
+            values,
             name=name,
             path=f"{prefix}/{name}" if prefix else f"{self.name}/{name}",
             trainable=trainable and self._trainable,
@@ -419,7 +424,7 @@ class Layer(Operation):
         with name_scope(self.name):
             self._build(shape)
         self._build_input_shape = shape
-        self.built: bool = True
+        self.built = True
 
     def _build(self, input_shape: Any) -> None:
         """Create weights; overridden by layers that have some."""

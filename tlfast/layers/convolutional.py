@@ -280,7 +280,8 @@ class DepthwiseConv2D(_Convolution):
         self._channels = channels
 
     def _filters(self, input_shape: Shape) -> int:
-        return input_shape[-1] * self.depth_multiplier
+        channels: Any = input_shape[-1]
+        return channels * self.depth_multiplier
 
     def lower(self, g: Any, inputs: list[int], training: bool) -> int:
         x = g.add("depthwise_conv2d", inputs, [self.kernel.core, self._bias_core()], self.name,

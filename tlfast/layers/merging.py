@@ -148,7 +148,7 @@ class Concatenate(_Merge):
 
     def compute_output_shape(self, input_shape: Any) -> Shape:
         shapes = self._check_list(input_shape)
-        sizes = [s[-1] for s in shapes]
+        sizes: list[Any] = [s[-1] for s in shapes]
         before = tuple(
             next((s[axis] for s in shapes if s[axis] is not None), None)
             for axis in range(len(shapes[0]) - 1)

@@ -135,7 +135,8 @@ class Normalization(Layer):
                 f"`variance`, you passed mean {self.input_mean} and variance {self.input_variance}."
             )
         batches: Iterable[Any] = [data] if isinstance(data, np.ndarray) else data
-        count, total, squares, last_shape = 0, 0.0, 0.0, None
+        count, total, squares = 0, 0.0, 0.0
+        last_shape: Any = None
         for batch in batches:
             values = np.asarray(batch, np.float64)
             last_shape = values.shape

@@ -22,8 +22,8 @@ def _sides(name: str, value: Any, where: str) -> Sides:
     ):
         rows, columns = (pair(name, v, where, minimum=0) for v in value)
         return rows, columns
-    rows, columns = pair(name, value, where, minimum=0)
-    return (rows, rows), (columns, columns)
+    high, wide = pair(name, value, where, minimum=0)
+    return (high, high), (wide, wide)
 
 
 class ZeroPadding2D(Layer):
@@ -130,7 +130,7 @@ class Flatten(Layer):
         self.data_format: str = check_data_format(data_format, f"layer '{self.name}'")
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        sizes = input_shape[1:]
+        sizes: Any = input_shape[1:]
         return (input_shape[0], None if None in sizes else math.prod(sizes))
 
     def lower(self, g: Any, inputs: list[int], training: bool) -> int:
@@ -179,7 +179,7 @@ class Reshape(Layer):
         return tuple(total // known if s == -1 else s for s in self.target_shape)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        sizes = input_shape[1:]
+        sizes: Any = input_shape[1:]
         if None in sizes:
             return (input_shape[0], *(None if s == -1 else s for s in self.target_shape))
         return (input_shape[0], *self._resolve(sizes))

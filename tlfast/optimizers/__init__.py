@@ -77,7 +77,8 @@ def get(identifier: str | dict[str, Any] | Optimizer | type | None) -> Optimizer
     if isinstance(identifier, str):
         return deserialize({"class_name": identifier, "config": {}})
     if isinstance(identifier, type) and issubclass(identifier, Optimizer):
-        return identifier()
+        made: Any = identifier
+        return made()
     raise ValueError(
         f"Could not interpret optimizer identifier: {identifier!r}. Pass a name such as 'adam', "
         "or an object such as `tlfast.optimizers.Adam(learning_rate=1e-4)`."

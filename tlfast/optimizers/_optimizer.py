@@ -160,7 +160,7 @@ class Optimizer:
             ("clipvalue", clipvalue),
             ("global_clipnorm", global_clipnorm),
         ):
-            if value is not None and _number_or_none(name, value) <= 0:
+            if value is not None and (_number_or_none(name, value) or 0.0) <= 0:
                 raise ValueError(f"`{name}` must be positive or None, got {value!r}.")
 
     def _checked_learning_rate(self, value: Any) -> Any:
@@ -257,7 +257,7 @@ class Optimizer:
             # The variable is kept with its slots, so that its id stays its own.
             self._slots[id(variable)] = (variable, slots)
         self._trainable = list(variables)
-        self.built: bool = True
+        self.built = True
 
     def _slot_roles(self) -> list[str]:
         return [role for group in self._groups() for role in group]

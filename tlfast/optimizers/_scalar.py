@@ -82,7 +82,7 @@ class Scalar:
         """Subtract from the number."""
         return self.assign(self - value)
 
-    def __array__(self, dtype: object = None, copy: bool | None = None) -> np.ndarray:
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self._value, dtype=dtype)
 
     def __float__(self) -> float:
@@ -112,8 +112,8 @@ class Scalar:
     def __hash__(self) -> int:
         return object.__hash__(self)
 
-    __eq__: ClassVar[_Method] = _binary(operator.eq)  # type: ignore[assignment]
-    __ne__: ClassVar[_Method] = _binary(operator.ne)  # type: ignore[assignment]
+    __eq__: ClassVar[_Method] = _binary(operator.eq)
+    __ne__: ClassVar[_Method] = _binary(operator.ne)
     __lt__: ClassVar[_Method] = _binary(operator.lt)
     __le__: ClassVar[_Method] = _binary(operator.le)
     __gt__: ClassVar[_Method] = _binary(operator.gt)

@@ -154,13 +154,13 @@ class PolynomialDecay(LearningRateSchedule):
 
     def __call__(self, step: int) -> float:
         """Return the learning rate of step `step`."""
-        step, length = float(step), float(self.decay_steps)
+        at, length = float(step), float(self.decay_steps)
         if self.cycle:
-            length *= 1.0 if step == 0 else math.ceil(step / self.decay_steps)
+            length *= 1.0 if at == 0 else math.ceil(at / self.decay_steps)
         else:
-            step = min(step, length)
+            at = min(at, length)
         span = self.initial_learning_rate - self.end_learning_rate
-        return float(span * (1.0 - step / length) ** self.power + self.end_learning_rate)
+        return float(span * (1.0 - at / length) ** self.power + self.end_learning_rate)
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor arguments."""
@@ -255,13 +255,13 @@ class CosineDecay(LearningRateSchedule):
 
     def __call__(self, step: int) -> float:
         """Return the learning rate of step `step`."""
-        step, start = float(step), self.initial_learning_rate
+        at, start = float(step), self.initial_learning_rate
         if self.warmup_target is not None:
-            if step < self.warmup_steps:
-                return float((self.warmup_target - start) * step / self.warmup_steps + start)
-            step, start = step - self.warmup_steps, self.warmup_target
-        step = min(step, float(self.decay_steps))
-        cosine = 0.5 * (1.0 + math.cos(math.pi * step / self.decay_steps))
+            if at < self.warmup_steps:
+                return float((self.warmup_target - start) * at / self.warmup_steps + start)
+            at, start = at - self.warmup_steps, self.warmup_target
+        at = min(at, float(self.decay_steps))
+        cosine = 0.5 * (1.0 + math.cos(math.pi * at / self.decay_steps))
         return float(start * ((1.0 - self.alpha) * cosine + self.alpha))
 
     def get_config(self) -> dict[str, Any]:

@@ -46,7 +46,7 @@ class Iterator(PyDataset):
         self.batch_index: int = 0
         self.total_batches_seen: int = 0
         self.lock: threading.Lock = threading.Lock()
-        self.index_array: np.ndarray | None = None
+        self.index_array: Any = None  # drawn at the first use
 
     def _set_index_array(self) -> None:
         self.index_array = np.random.permutation(self.n) if self.shuffle else np.arange(self.n)
@@ -130,7 +130,7 @@ class Iterator(PyDataset):
             rows[i] = generator.standardize(row)
         return rows
 
-    def _save(self, images: np.ndarray, ids: np.ndarray, most: float) -> None:
+    def _save(self, images: np.ndarray, ids: np.ndarray, most: int) -> None:
         """Write finished images for a look at them, if `save_to_dir` was given."""
         if not self.save_to_dir:
             return
@@ -264,7 +264,7 @@ class DirectoryIterator(Iterator):
                 place = {number: i for i, number in enumerate(ids.tolist())}
                 transforms = [transforms[place[number]] for number in kept.tolist()]
             images = self._finish(rows, transforms)
-            self._save(images, kept, 1e7)
+            self._save(images, kept, 10**7)
             yield images, kept, bad
 
     def targets(self, ids: np.ndarray) -> np.ndarray | None:
@@ -396,7 +396,7 @@ class NumpyArrayIterator(Iterator):
         """Finished images of drawn batches and the samples they are."""
         for ids, transforms in drawn:
             images = self._finish(self.x[ids], transforms)
-            self._save(images, ids, 1e4)
+            self._save(images, ids, 10**4)
             yield images, ids, []
 
     def assemble(self, images: np.ndarray, ids: np.ndarray) -> Any:

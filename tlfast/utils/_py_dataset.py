@@ -27,9 +27,9 @@ class PyDataset:
     """
 
     # Class attributes, so that a subclass that forgets super().__init__() still works.
-    workers = 1
-    use_multiprocessing = False
-    max_queue_size = 10
+    workers: int = 1
+    use_multiprocessing: bool = False
+    max_queue_size: int = 10
 
     def __init__(
         self, workers: int = 1, use_multiprocessing: bool = False, max_queue_size: int = 10
@@ -39,9 +39,9 @@ class PyDataset:
                 "use_multiprocessing=True is not supported: a forked process cannot use the "
                 "compute threads. Use workers=N, which fetches batches in N threads."
             )
-        self.workers: int = workers
-        self.use_multiprocessing: bool = use_multiprocessing
-        self.max_queue_size: int = max_queue_size
+        self.workers = workers
+        self.use_multiprocessing = use_multiprocessing
+        self.max_queue_size = max_queue_size
 
     def __getitem__(self, index: int) -> Any:
         raise NotImplementedError(f"{type(self).__name__} must define __getitem__(self, index)")
