@@ -7,6 +7,7 @@ sanitize   AddressSanitizer and UndefinedBehaviorSanitizer (also asan, ubsan alo
 debug      -O0 with assertions
 werror     compiles with every warning an error, runs nothing
 valgrind   the programs of tests/c under valgrind (apt-get install valgrind)
+types      mypy, stubtest and pyright --verifytypes; runs nothing (pip install -e '.[dev]')
 
 sanitize, debug and werror build into build/NAME, beside the ordinary build, and need what pip's
 build environment has: pip install setuptools numpy onednn-devel-cpu-gomp==2023.2.0
@@ -17,6 +18,8 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import static_checks
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILDS = {
@@ -32,6 +35,7 @@ RUNS = {
     "one-thread": {"OMP_NUM_THREADS": "1"},
     "valgrind": {"TLFAST_TEST_VALGRIND": "valgrind"},
 }
+CHECKS = {"types": static_checks.types}
 # Python itself does not free everything at exit, so leaks are looked for in tests/c alone.
 # A size that cannot be allocated is to be our error, not the sanitizer's; a crash is to be the
 # sanitizer's report, not faulthandler's.
@@ -75,10 +79,12 @@ def environment(name: str) -> dict[str, str]:
 
 def main() -> int:
     arguments = sys.argv[1:]
-    if not arguments or arguments[0] not in (*RUNS, *BUILDS):
+    if not arguments or arguments[0] not in (*RUNS, *BUILDS, *CHECKS):
         print(__doc__)
         return 2
     name, *rest = arguments
+    if name in CHECKS:
+        return 0 if CHECKS[name]() else 1
     extra = environment(name)
     if name == "werror":
         return 0

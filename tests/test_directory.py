@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tlfast._core import DecodeError
 
+from tlfast._core import DecodeError
 from tlfast._warnings import DataWarning
 from tlfast.data import _nodes
 from tlfast.data._source import adapt

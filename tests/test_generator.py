@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tlfast._core import DecodeError
 
+from tlfast._core import DecodeError
 from tlfast._warnings import DataWarning
 from tlfast.data._random import _GlobalSeed
 from tlfast.data._source import IndexedSource, StreamSource, adapt

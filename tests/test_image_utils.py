@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tlfast._core import DecodeError
 
+from tlfast._core import DecodeError
 from tlfast.data._random import _GlobalSeed
 from tlfast.preprocessing import image
 from tlfast.utils import img_to_array, load_img, normalize, set_random_seed, to_categorical

@@ -7,18 +7,18 @@ found where Keras has them. Everything is imported on first use.
 import importlib
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tlfast._version import __version__
 
 try:
     from tlfast import _core
-except ImportError as error:
+except ImportError as _reason:
     raise ImportError(
         "tlfast's compiled core is missing or does not load: in the source folder run "
         "`pip install -e .` first (or start Python in another folder to use an installed tlfast). "
-        f"The reason was: {error}"
-    ) from error
+        f"The reason was: {_reason}"
+    ) from _reason
 
 _core.load(
     os.environ.get("TLFAST_DNNL") or os.path.join(os.path.dirname(_core.__file__), "libdnnl.so.3")
@@ -51,6 +51,41 @@ _NAMES = {
 __all__ = [
     "__version__", "keras", "num_threads", "set_exact", "set_num_threads", *_MODULES, *_NAMES
 ]
+
+
+if TYPE_CHECKING:  # The same names for type checkers; tests/test_api.py holds both together.
+    import tlfast as keras
+    from tlfast import activations as activations
+    from tlfast import applications as applications
+    from tlfast import backend as backend
+    from tlfast import callbacks as callbacks
+    from tlfast import data as data
+    from tlfast import initializers as initializers
+    from tlfast import layers as layers
+    from tlfast import losses as losses
+    from tlfast import metrics as metrics
+    from tlfast import models as models
+    from tlfast import optimizers as optimizers
+    from tlfast import preprocessing as preprocessing
+    from tlfast import regularizers as regularizers
+    from tlfast import saving as saving
+    from tlfast import utils as utils
+    from tlfast import weights as weights
+    from tlfast._tensor import KerasTensor as KerasTensor
+    from tlfast._variable import Variable as Variable
+    from tlfast._warnings import DataWarning as DataWarning
+    from tlfast._warnings import FrozenWarning as FrozenWarning
+    from tlfast._warnings import InputRangeWarning as InputRangeWarning
+    from tlfast._warnings import LossWarning as LossWarning
+    from tlfast._warnings import TlfastWarning as TlfastWarning
+    from tlfast.comparison import compare as compare
+    from tlfast.layers import Layer as Layer
+    from tlfast.losses import Loss as Loss
+    from tlfast.metrics import Metric as Metric
+    from tlfast.models import Input as Input
+    from tlfast.models import Model as Model
+    from tlfast.models import Sequential as Sequential
+    from tlfast.optimizers import Optimizer as Optimizer
 
 
 def num_threads() -> int:

@@ -8,13 +8,13 @@ from tlfast._loss_functions import as_float, check_class_indices, same_rank
 from tlfast._metric_base import FunctionMetric
 
 
-def accuracy(y_true: object, y_pred: object) -> np.ndarray:
+def accuracy(y_true: Any, y_pred: Any) -> np.ndarray:
     """1 where an output equals its label, else 0; per element."""
     y_true, y_pred = same_rank(as_float(y_true), as_float(y_pred))
     return (y_true == y_pred).astype(np.float32)
 
 
-def binary_accuracy(y_true: object, y_pred: object, threshold: float = 0.5) -> np.ndarray:
+def binary_accuracy(y_true: Any, y_pred: Any, threshold: float = 0.5) -> np.ndarray:
     """1 where (output > threshold) equals the label, else 0; per element.
 
     Args:
@@ -27,13 +27,13 @@ def binary_accuracy(y_true: object, y_pred: object, threshold: float = 0.5) -> n
     return (y_true == answers).astype(np.float32)
 
 
-def categorical_accuracy(y_true: object, y_pred: object) -> np.ndarray:
+def categorical_accuracy(y_true: Any, y_pred: Any) -> np.ndarray:
     """1 where the largest output is the one-hot label's class, else 0; per sample."""
     y_true, y_pred = np.asarray(y_true), np.asarray(y_pred)
     return (y_true.argmax(axis=-1) == y_pred.argmax(axis=-1)).astype(np.float32)
 
 
-def sparse_categorical_accuracy(y_true: object, y_pred: object) -> np.ndarray:
+def sparse_categorical_accuracy(y_true: Any, y_pred: Any) -> np.ndarray:
     """1 where the largest output is the class index's class, else 0; per sample."""
     y_true, y_pred = np.asarray(y_true), np.asarray(y_pred)
     if y_true.ndim == y_pred.ndim and y_true.shape[-1] == 1:
@@ -47,7 +47,7 @@ def sparse_categorical_accuracy(y_true: object, y_pred: object) -> np.ndarray:
 
 
 def sparse_top_k_categorical_accuracy(
-    y_true: object, y_pred: object, k: int = 5, from_sorted_ids: bool = False
+    y_true: Any, y_pred: Any, k: int = 5, from_sorted_ids: bool = False
 ) -> np.ndarray:
     """1 where the class index is among the k largest outputs, else 0; per sample.
 
@@ -72,7 +72,7 @@ def sparse_top_k_categorical_accuracy(
     return hits.astype(np.float32).reshape(labels.shape)
 
 
-def top_k_categorical_accuracy(y_true: object, y_pred: object, k: int = 5) -> np.ndarray:
+def top_k_categorical_accuracy(y_true: Any, y_pred: Any, k: int = 5) -> np.ndarray:
     """1 where the one-hot label's class is among the k largest outputs, else 0; per sample."""
     return sparse_top_k_categorical_accuracy(np.asarray(y_true).argmax(axis=-1), y_pred, k)
 
@@ -150,6 +150,8 @@ class SparseTopKCategoricalAccuracy(FunctionMetric):
         name, dtype: see `Metric`.
         from_sorted_ids: the outputs are class indices in falling order of score.
     """
+
+    from_sorted_ids: bool  # set from the arguments by `FunctionMetric`
 
     _options = ("k", "from_sorted_ids")
 

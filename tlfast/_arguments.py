@@ -4,11 +4,11 @@ import difflib
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from tlfast._keras2 import ARGUMENTS, renamed
 
-F = TypeVar("F", bound=Callable)
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def checked_arguments(function: F) -> F:
@@ -19,7 +19,7 @@ def checked_arguments(function: F) -> F:
     owner = function.__qualname__.removesuffix(".__init__")
 
     @functools.wraps(function)
-    def checked(*args, **kwargs):  # noqa: ANN002, ANN003, ANN202 - the wrapped signature counts
+    def checked(*args: Any, **kwargs: Any) -> Any:
         if owner in ARGUMENTS:
             kwargs = renamed(owner, kwargs)
         for name in kwargs if not free else ():
@@ -30,7 +30,7 @@ def checked_arguments(function: F) -> F:
                 raise TypeError(f"{owner}() has no argument {name!r}.{hint}")
         return function(*args, **kwargs)
 
-    return checked
+    return cast(F, checked)
 
 
 class CheckedInit:
@@ -39,4 +39,5 @@ class CheckedInit:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if cls.__module__.startswith("tlfast.") and "__init__" in vars(cls):
-            cls.__init__ = checked_arguments(cls.__init__)
+            made: Any = cls  # a constructor is no plain attribute to a type checker
+            made.__init__ = checked_arguments(made.__init__)

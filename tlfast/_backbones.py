@@ -30,7 +30,7 @@ class Stem:
     application: str
     expects: str
     pretrained: bool
-    trained_on: str | None = None
+    trained_on: Any = None
 
 
 def mark(model: Any, image: KerasTensor, stem: Stem) -> None:
@@ -67,7 +67,7 @@ def _operations(model: Any, prefix: str) -> Iterator[tuple[str, Any]]:
         yield from _operations(operation, f"{prefix}{operation.name}/")
 
 
-def as_record(model: Any) -> dict[str, dict]:
+def as_record(model: Any) -> dict[str, dict[str, Any]]:
     """The stems as plain values for a file."""
     return {path: asdict(stem) for path, stem in stems(model).items()}
 

@@ -135,7 +135,9 @@ class BatchCalls:
             return (outputs > 0.5).astype("int32")
         return outputs.argmax(axis=-1)
 
-    def _old_method(self, name: str, data: Any, args: tuple, kwargs: dict) -> Any:
+    def _old_method(
+        self, name: str, data: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
         new, places = _keras2.METHODS[name]
         _keras2.say(f"model.{name}", f"model.{new}", 3)
         if len(args) > len(places):

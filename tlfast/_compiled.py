@@ -12,7 +12,9 @@ from tlfast._loss_base import Loss
 from tlfast._metric_base import Mean, Metric
 
 
-def per_output(value: object, names: Sequence[str], what: str, leaf: type | tuple = ()) -> list:
+def per_output(
+    value: Any, names: Sequence[str], what: str, leaf: type | tuple[Any, ...] = ()
+) -> list[Any]:
     """Spread an argument of `compile` over the outputs.
 
     Args:
@@ -54,15 +56,17 @@ class CompiledLosses:
         ValueError: an unknown loss, or weights that are no numbers.
     """
 
-    def __init__(self, loss: object, loss_weights: object) -> None:
+    def __init__(self, loss: Any, loss_weights: object) -> None:
         self._loss = loss
         self._weights = loss_weights
         _check_names(loss)
-        self.losses: list[Loss | None] = []
+        self.losses: list[Any] = []  # Loss, or None for an output without one
         self.weights: list[float] = []
         self.trackers: list[Mean] = []
 
-    def build(self, names: Sequence[str], shapes: Sequence[tuple], targets: list | None) -> None:
+    def build(
+        self, names: Sequence[str], shapes: Sequence[tuple[Any, ...]], targets: list[Any] | None
+    ) -> None:
         """Make the loss objects.
 
         Args:
@@ -85,7 +89,7 @@ class CompiledLosses:
         used = [name for name, one in zip(names, self.losses, strict=True) if one is not None]
         self.trackers = [Mean(name=f"{name}_loss") for name in used] if len(used) > 1 else []
 
-    def _resolve(self, one: object, shape: tuple, target: np.ndarray | None) -> Loss:
+    def _resolve(self, one: Any, shape: tuple[Any, ...], target: Any) -> Loss:
         if isinstance(one, str) and one.lower() in ("crossentropy", "ce"):
             if shape[-1] == 1:
                 return losses_module.BinaryCrossentropy(name=one)
@@ -96,7 +100,7 @@ class CompiledLosses:
             return getattr(losses_module, kind)(name=one)
         return losses_module.as_loss(one)
 
-    def update(self, y: list, y_pred: list, sample_weight: list | None) -> None:
+    def update(self, y: list[Any], y_pred: list[Any], sample_weight: list[Any] | None) -> None:
         """Take a batch into the running means of the single losses (several outputs only)."""
         trackers = iter(self.trackers)
         for i, loss in enumerate(self.losses):
@@ -106,7 +110,7 @@ class CompiledLosses:
                 tracker.update_state(loss(y[i], y_pred[i], weight), np.float32(len(y_pred[i])))
 
 
-def _check_names(loss: object) -> None:
+def _check_names(loss: Any) -> None:
     """Raise for misspelt names already in `compile`."""
     if isinstance(loss, (list, tuple)):
         for one in loss:
@@ -118,7 +122,7 @@ def _check_names(loss: object) -> None:
         losses_module.get(loss)
 
 
-def _number(value: object) -> float:
+def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
         raise ValueError(
             f"Expected `loss_weights` to be numbers: one, a list or a dictionary by output name. "
@@ -164,7 +168,7 @@ class CompiledMetrics(Metric):
         )
         return self._keys(plain, weighted, names)
 
-    def _groups(self, which: int, names: Sequence[str]) -> list[list]:
+    def _groups(self, which: int, names: Sequence[str]) -> list[list[Any]]:
         """Return the identifiers of each output."""
         value = self._given[which]
         what = ("metrics", "weighted_metrics")[which]
@@ -174,7 +178,7 @@ class CompiledMetrics(Metric):
             return [_flat(list(value.values()) if isinstance(value, Mapping) else value)]
         return [_flat(one) for one in per_output(value, names, what)]
 
-    def build(self, names: Sequence[str], y: list, y_pred: list) -> None:
+    def build(self, names: Sequence[str], y: list[Any], y_pred: list[Any]) -> None:
         """Make the metric objects for a first batch of labels and outputs."""
         self._plain, self._weighted = (
             [
@@ -191,7 +195,7 @@ class CompiledMetrics(Metric):
         self.built = True
 
     @staticmethod
-    def _keys(plain: list, weighted: list, names: Sequence[str]) -> list[str]:
+    def _keys(plain: list[Any], weighted: list[Any], names: Sequence[str]) -> list[str]:
         """Return unique keys as Keras makes them: output name in front, then counters."""
         used: dict[str, int] = {}
         keys = []
@@ -218,11 +222,13 @@ class CompiledMetrics(Metric):
         return [m for group in (*self._plain, *self._weighted) for m in group]
 
     @property
-    def variables(self) -> list:
+    def variables(self) -> list[Any]:
         """The state variables of all metrics."""
         return [variable for metric in self.metrics for variable in metric.variables]
 
-    def update_state(self, y: list, y_pred: list, sample_weight: list | None = None) -> None:
+    def update_state(
+        self, y: list[Any], y_pred: list[Any], sample_weight: list[Any] | None = None
+    ) -> None:
         """Take a batch into account."""
         for i, group in enumerate(self._plain):
             for metric in group:
@@ -241,7 +247,7 @@ class CompiledMetrics(Metric):
             metric.reset_state()
 
 
-def _flat(value: object) -> list:
+def _flat(value: Any) -> list[Any]:
     if value is None:
         return []
     if isinstance(value, (list, tuple)):
@@ -249,14 +255,14 @@ def _flat(value: object) -> list:
     return [value]
 
 
-def _check_metric_names(value: object) -> None:
+def _check_metric_names(value: Any) -> None:
     groups = value.values() if isinstance(value, Mapping) else value or ()
     for one in _flat(list(groups)):
         if not (isinstance(one, str) and one.lower() in ("accuracy", "acc")):
             metrics_module.get(one)
 
 
-def _metric_name(identifier: object) -> str:
+def _metric_name(identifier: Any) -> str:
     if isinstance(identifier, str):
         return identifier
     if isinstance(identifier, Mapping):

@@ -14,7 +14,7 @@ from tlfast._metric_base import Metric, Number, Numbers, as_result, divide
 _LOWEST = -1e10  # Keras' NEG_INF: the score of outputs outside the top k
 
 
-def _threshold_list(thresholds: float | list | None, default: float) -> list[float]:
+def _threshold_list(thresholds: float | list[Any] | None, default: float) -> list[float]:
     given = default if thresholds is None else thresholds
     listed = list(given) if isinstance(given, (list, tuple)) else [given]
     wrong = [t for t in listed if t is None or t < 0 or t > 1]
@@ -38,10 +38,10 @@ def _keep_top_k(y_pred: np.ndarray, k: int) -> np.ndarray:
 
 
 def _counts(
-    y_true: object,
-    y_pred: object,
+    y_true: Any,
+    y_pred: Any,
     thresholds: np.ndarray,
-    sample_weight: object | None = None,
+    sample_weight: Any = None,
     top_k: int | None = None,
     class_id: int | None = None,
     multi_label: bool = False,
@@ -98,7 +98,7 @@ def _cumulated(
         order = np.arange(count)
     else:
         order = np.argsort(thresholds, kind="stable")
-        above = np.searchsorted(np.float32(thresholds)[order], y_pred, side="left")
+        above = np.searchsorted(np.asarray(thresholds, np.float32)[order], y_pred, side="left")
     counts = {key: np.zeros((count, labels)) for key in ("tp", "fp", "tn", "fn")}
     for label in range(labels):
         for hit, miss, chosen in (("tp", "fn", y_true), ("fp", "tn", ~y_true)):
@@ -118,17 +118,17 @@ class _CountMetric(Metric):
 
     def __init__(
         self,
-        thresholds: float | list | None = None,
+        thresholds: float | list[Any] | None = None,
         name: str | None = None,
         dtype: str | None = None,
     ) -> None:
         super().__init__(dtype, name)
         self.init_thresholds = thresholds
-        self.thresholds = _threshold_list(thresholds, 0.5)
-        self.accumulator = self.add_variable((len(self.thresholds),), name="accumulator")
+        self.thresholds: list[float] = _threshold_list(thresholds, 0.5)
+        self.accumulator: Any = self.add_variable((len(self.thresholds),), name="accumulator")
 
     def update_state(
-        self, y_true: object, y_pred: object, sample_weight: object | None = None
+        self, y_true: Any, y_pred: Any, sample_weight: Any = None
     ) -> None:
         """Take a batch into account."""
         counts = _counts(y_true, y_pred, np.asarray(self.thresholds), sample_weight)
@@ -182,7 +182,7 @@ class _Ratio(Metric):
 
     def __init__(
         self,
-        thresholds: float | list | None = None,
+        thresholds: float | list[Any] | None = None,
         top_k: int | None = None,
         class_id: int | None = None,
         name: str | None = None,
@@ -192,13 +192,15 @@ class _Ratio(Metric):
         self.init_thresholds = thresholds
         self.top_k = top_k
         self.class_id = class_id
-        self.thresholds = _threshold_list(thresholds, 0.5 if top_k is None else _LOWEST)
+        self.thresholds: list[float] = _threshold_list(
+            thresholds, 0.5 if top_k is None else _LOWEST
+        )
         shape = (len(self.thresholds),)
-        self.true_positives = self.add_variable(shape, name="true_positives")
+        self.true_positives: Any = self.add_variable(shape, name="true_positives")
         self._others = self.add_variable(shape, name=self._other_name)
 
     def update_state(
-        self, y_true: object, y_pred: object, sample_weight: object | None = None
+        self, y_true: Any, y_pred: Any, sample_weight: Any = None
     ) -> None:
         """Take a batch into account."""
         counts = _counts(
@@ -304,13 +306,15 @@ class AUC(Metric):
         )
         epsilon = float(EPSILON)
         self._thresholds = np.array([-epsilon, *inner, 1.0 + epsilon])
-        self.num_thresholds = len(self._thresholds)
-        self.curve = str(curve).upper()
-        self.summation_method = str(summation_method).lower()
-        self.multi_label = bool(multi_label)
+        self.num_thresholds: int = len(self._thresholds)
+        self.curve: str = str(curve).upper()
+        self.summation_method: str = str(summation_method).lower()
+        self.multi_label: bool = bool(multi_label)
         self.num_labels = num_labels
-        self.label_weights = None if label_weights is None else np.asarray(label_weights, float)
-        self.from_logits = bool(from_logits)
+        self.label_weights: np.ndarray | None = (
+            None if label_weights is None else np.asarray(label_weights, float)
+        )
+        self.from_logits: bool = bool(from_logits)
         self._counted: dict[str, Any] = {}
         if not multi_label or num_labels:
             self._build(num_labels)
@@ -321,7 +325,7 @@ class AUC(Metric):
         return list(self._thresholds)
 
     def _build(self, labels: int | None) -> None:
-        shape = (self.num_thresholds, labels) if self.multi_label else (self.num_thresholds,)
+        shape: Any = (self.num_thresholds, labels) if self.multi_label else (self.num_thresholds,)
         names = {
             "tp": "true_positives",
             "fp": "false_positives",
@@ -331,7 +335,7 @@ class AUC(Metric):
         self._counted = {key: self.add_variable(shape, name=name) for key, name in names.items()}
 
     def update_state(
-        self, y_true: object, y_pred: object, sample_weight: object | None = None
+        self, y_true: Any, y_pred: Any, sample_weight: Any = None
     ) -> None:
         """Take a batch into account."""
         y_pred = as_float(y_pred)
@@ -362,7 +366,7 @@ class AUC(Metric):
             x, y = divide(fp, fp + tn), recall
         else:
             x, y = recall, divide(tp, tp + fp)
-        combine = {
+        combine: Any = {
             "interpolation": lambda a, b: (a + b) / 2,
             "minoring": np.minimum,
             "majoring": np.maximum,
@@ -443,12 +447,12 @@ class FBetaScore(Metric):
                 f"Received: threshold={threshold}"
             )
         self.average = average
-        self.beta = float(beta)
+        self.beta: float = float(beta)
         self.threshold = threshold
         self._counted: dict[str, Any] = {}
 
     def update_state(
-        self, y_true: object, y_pred: object, sample_weight: object | None = None
+        self, y_true: Any, y_pred: Any, sample_weight: Any = None
     ) -> None:
         """Take a batch into account (labels one-hot, (N, classes))."""
         y_true, y_pred = as_float(y_true), as_float(y_pred)

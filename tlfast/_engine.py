@@ -56,14 +56,14 @@ class Batch:
         shapes: shape of one sample of each input.
     """
 
-    x: list[np.ndarray] | None
-    y: list[np.ndarray] | None
+    x: Any
+    y: Any
     sample_weight: list[np.ndarray | None] | None
     size: int
     ids: np.ndarray | None = None
-    bad: list = field(default_factory=list)
+    bad: list[Any] = field(default_factory=list)
     features: list[np.ndarray] | None = None
-    shapes: tuple = ()
+    shapes: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class _Lowered:
     outputs: tuple[int, ...]
 
 
-def _values(result: int | Sequence[int]) -> tuple[int, ...]:
+def _values(result: Any) -> tuple[int, ...]:
     return tuple(result) if isinstance(result, (list, tuple)) else (result,)
 
 
@@ -131,7 +131,7 @@ class _Cut:
         signature: equal signatures compute the same function of the inputs and the weights.
     """
 
-    def __init__(self, made: _Lowered, trainable: tuple) -> None:
+    def __init__(self, made: _Lowered, trainable: tuple[Any, ...]) -> None:
         graph = made.graph
         frozen = graph.prefix(trainable)
         _, needed = graph.version(made.outputs)
@@ -161,7 +161,7 @@ class _Cut:
 
 # Models are full of reference cycles: one that was dropped keeps its packed weights until the
 # garbage collector comes, which counts objects and not megabytes.
-_engines: weakref.WeakSet = weakref.WeakSet()
+_engines: weakref.WeakSet[Any] = weakref.WeakSet()
 _MANY_BYTES = 32 << 20
 
 
@@ -185,23 +185,23 @@ class Engine:
         _collect_dropped()
         _engines.add(self)
         self._pool = _core.Pool()
-        self._plans: OrderedDict[object, Any] = OrderedDict()
+        self._plans: OrderedDict[Any, Any] = OrderedDict()
         self._lowered: OrderedDict[object, _Lowered] = OrderedDict()
         self._cuts: dict[object, _Cut] = {}
         self._features = FeatureCache()
         self._optimizer: Any = None
-        self._losses: list = []
+        self._losses: list[Any] = []
         self._loss_weights: list[float] = []
-        self._trainable: list = []
+        self._trainable: list[Any] = []
         self._flags: tuple[bool, ...] = ()
-        self._setting: tuple | None = None
+        self._setting: tuple[Any, ...] | None = None
         self._keeps = False
         self._said: set[str] = set()
         self._inputs = InputWatch(model)
 
     # ---- plans -----------------------------------------------------------------------------
 
-    def _kept(self, table: OrderedDict, key: object, make: Callable[[], Any]) -> Any:
+    def _kept(self, table: OrderedDict[Any, Any], key: object, make: Callable[[], Any]) -> Any:
         if key in table:
             table.move_to_end(key)
             return table[key]
@@ -210,7 +210,7 @@ class Engine:
             table.popitem(last=False)
         return made
 
-    def _lower(self, shapes: tuple, batch: int, training: bool) -> _Lowered:
+    def _lower(self, shapes: tuple[Any, ...], batch: int, training: bool) -> _Lowered:
         key = (shapes, batch, training, self._flags if training else ())
         return self._kept(self._lowered, key, lambda: lower(self.model, shapes, batch, training))
 
@@ -223,7 +223,12 @@ class Engine:
             self._setting = setting
         return self._kept(self._plans, key, make)
 
-    def _cut(self, shapes: tuple, training: bool) -> _Cut:
+    def _inference_plan(self, key: object, made: _Lowered, wanted: tuple[int, ...]) -> Any:
+        return self._plan(
+            key, lambda: _core.Plan(made.graph, made.inputs, wanted, self._pool)
+        )
+
+    def _cut(self, shapes: tuple[Any, ...], training: bool) -> _Cut:
         key = (shapes, training, self._flags)
         if key not in self._cuts:
             if len(self._cuts) > _MAX_PLANS:
@@ -231,13 +236,17 @@ class Engine:
             self._cuts[key] = _Cut(self._lower(shapes, 1, training), self._trainable_cores())
         return self._cuts[key]
 
-    def _trainable_cores(self) -> tuple:
+    def _trainable_cores(self) -> tuple[Any, ...]:
         return tuple(v.core for v in self._trainable)
 
     # ---- the frozen part -------------------------------------------------------------------
 
     def _in_chunks(
-        self, x: list[np.ndarray], shapes: tuple, training: bool, values: tuple[int, ...] | None
+        self,
+        x: list[np.ndarray],
+        shapes: tuple[Any, ...],
+        training: bool,
+        values: tuple[int, ...] | None,
     ) -> list[np.ndarray]:
         """Values (None: the outputs) for any number of rows, a few rows at a time."""
         parts: list[list[np.ndarray]] = []
@@ -247,9 +256,7 @@ class Engine:
             made = self._lower(shapes, size, training)
             wanted = made.outputs if values is None else values
             key = ("chunk", shapes, size, training, wanted, self._flags if training else ())
-            plan = self._plan(
-                key, lambda m=made, w=wanted: _core.Plan(m.graph, m.inputs, w, self._pool)
-            )
+            plan = self._inference_plan(key, made, wanted)
             try:
                 parts.append(plan.forward([a[at : at + size] for a in x]))
             except MemoryError as error:
@@ -297,7 +304,7 @@ class Engine:
         plan, _ = self._head(batch, training=False, losses=False)
         return plan.forward(features)
 
-    def compile(self, optimizer: Any, losses: list, loss_weights: list[float]) -> None:
+    def compile(self, optimizer: Any, losses: list[Any], loss_weights: list[float]) -> None:
         """Take over what `Model.compile` chose; plans for training are made anew.
 
         Args:
@@ -379,7 +386,7 @@ class Engine:
 
     # ---- memory ----------------------------------------------------------------------------
 
-    def memory_of(self, shapes: tuple, batch: int) -> dict[str, int]:
+    def memory_of(self, shapes: tuple[Any, ...], batch: int) -> dict[str, int]:
         """Bytes of a training step, from plans that are made and never run.
 
         Args:
@@ -413,7 +420,7 @@ class Engine:
         for variable in self._trainable:
             yield from (s for s in self._optimizer.slots_for(variable) if s is not None)
 
-    def _advice(self, shapes: tuple, batch: int) -> str:
+    def _advice(self, shapes: tuple[Any, ...], batch: int) -> str:
         """The largest half, quarter ... of a batch that has room, as a sentence."""
         available = _core.memory_available()
         while batch > 1:
@@ -442,7 +449,7 @@ class Engine:
         return plan, cut
 
     def _make_head(
-        self, shapes: tuple, size: int, cut: _Cut, training: bool, losses: bool, pool: Any
+        self, shapes: tuple[Any, ...], size: int, cut: _Cut, training: bool, losses: bool, pool: Any
     ) -> "_Ordered":
         made = self._lower(shapes, size, training)
         specs = tuple(self._loss_specs(size)) if losses else ()
@@ -458,7 +465,7 @@ class Engine:
         plan.set_optimizer(self._optimizer.core_spec(), tuple(self._updates()))
         return _Ordered(plan, used + rest)
 
-    def _loss_specs(self, size: int) -> Iterator[dict]:
+    def _loss_specs(self, size: int) -> Iterator[dict[str, Any]]:
         for loss, weight in zip(self._losses, self._loss_weights, strict=True):
             if loss is None:
                 continue
@@ -473,7 +480,7 @@ class Engine:
                 )
             yield {**spec, "weight": float(weight)}
 
-    def _updates(self) -> Iterator[tuple]:
+    def _updates(self) -> Iterator[tuple[Any, ...]]:
         optimizer = self._optimizer
         for variable in self._trainable:
             l1, l2 = _penalties(variable)
@@ -532,7 +539,12 @@ class Engine:
         yield from self._from_store(source, store, shapes, order, wanted, training)
 
     def _from_store(
-        self, source: Any, store: FeatureStore, shapes: tuple, order: list, wanted: list,
+        self,
+        source: Any,
+        store: FeatureStore,
+        shapes: tuple[Any, ...],
+        order: list[Any],
+        wanted: list[Any],
         training: bool,
     ) -> Iterator[Batch]:
         # A sample may stand in several batches: only the first of them asks for its pixels, and
@@ -545,7 +557,7 @@ class Engine:
             chunks.append([np.array(c, np.int64) for c in _divided(new, _CHUNKS[0])])
         pixels = source.pixels([chunk for of_batch in chunks for chunk in of_batch])
         for ids, of_batch in zip(order, chunks, strict=True):
-            bad: list = []
+            bad: list[Any] = []
             for chunk in of_batch:
                 x, kept, unreadable = next(pixels)
                 bad += unreadable
@@ -567,7 +579,7 @@ class Engine:
             self._inputs.look(source, x, training)
             yield Batch(list(x), y, weights, len(x[0]), shapes=shapes)
 
-    def _store(self, source: Any, training: bool) -> tuple[FeatureStore | None, tuple]:
+    def _store(self, source: Any, training: bool) -> tuple[FeatureStore | None, tuple[Any, ...]]:
         shapes = tuple(tuple(s) for s in source.element_shapes)
         looks = self._keeps or (not training and len(self._features) > 0)
         if not self.cache_features or not looks:
@@ -585,7 +597,7 @@ class Engine:
             return None, shapes
         return self._features.store(key, version, source.num_samples, cut.shapes), shapes
 
-    def _say_not_kept(self, shapes: tuple) -> None:
+    def _say_not_kept(self, shapes: tuple[Any, ...]) -> None:
         if self.cache_features and self._cut(shapes, True).works:
             self._say_once(
                 f"model '{self.model.name}': this data has no stable identity (a Python generator, "
@@ -611,7 +623,7 @@ class _Ordered:
         self.plan, self._order = plan, order
 
     def _sorted(self, outputs: list[np.ndarray]) -> list[np.ndarray]:
-        result: list = [None] * len(outputs)
+        result: list[Any] = [None] * len(outputs)
         for place, value in zip(self._order, outputs, strict=True):
             result[place] = value
         return result
@@ -628,7 +640,9 @@ class _Ordered:
         return losses, self._sorted(outputs)
 
 
-def _batch(source: Any, ids: np.ndarray, bad: list, shapes: tuple, **data: Any) -> Batch:
+def _batch(
+    source: Any, ids: np.ndarray, bad: list[Any], shapes: tuple[Any, ...], **data: Any
+) -> Batch:
     weight = source.weights(ids)
     targets = source.targets(ids)
     weights = None

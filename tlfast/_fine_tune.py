@@ -118,11 +118,11 @@ def _check_arguments(epochs: int, freeze_epochs: int, base_lr: float, depth_fact
     for name, value, least in (("epochs", epochs, 1), ("freeze_epochs", freeze_epochs, 0)):
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise ValueError(f"`{name}` is a whole number, {least} or more. Received: {value!r}")
-    for name, value, least in (("base_lr", base_lr, 0.0), ("depth_factor", depth_factor, 1.0)):
-        good = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not good or not least <= value < math.inf or value == 0:
+    for name, number, floor in (("base_lr", base_lr, 0.0), ("depth_factor", depth_factor, 1.0)):
+        good = isinstance(number, (int, float)) and not isinstance(number, bool)
+        if not good or not floor <= number < math.inf or number == 0:
             above = "above 0" if name == "base_lr" else "1 or more"
-            raise ValueError(f"`{name}` is a number, {above}. Received: {value!r}")
+            raise ValueError(f"`{name}` is a number, {above}. Received: {number!r}")
 
 
 # ---- layers ----

@@ -142,7 +142,7 @@ def sort_nodes(
         # (node, tensors still to visit); recursion would overflow on deep networks.
         stack: list[tuple[Node, list[KerasTensor]]] = []
 
-        def visit(tensor: KerasTensor, stack: list = stack) -> None:
+        def visit(tensor: KerasTensor, stack: list[Any] = stack) -> None:
             if tensor._keras_history is None:
                 return
             operation, index, _ = tensor._keras_history

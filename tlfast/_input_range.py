@@ -108,7 +108,8 @@ def measure(images: np.ndarray) -> Statistics:
 
 
 def _is_grey(values: np.ndarray, scale: Scale) -> bool:
-    first, second, third = (values * np.float32(scale.std) + np.float32(scale.mean)).T
+    std, mean = np.array(scale.std, np.float32), np.array(scale.mean, np.float32)
+    first, second, third = (values * std + mean).T
     limit = 1e-3 * max(np.ptp(first), 1e-9)
     coloured = (np.abs(second - first) > limit) | (np.abs(third - first) > limit)
     return bool(coloured.mean() <= _TAIL)

@@ -124,6 +124,8 @@ def _for_its_training(stem: Stem, arrives: str, kind: str | None) -> str:
 def _undoing(kind: str) -> str:
     """The line that makes pixels 0 to 255 again."""
     scale = SCALES[kind]
+    factor: Any
+    offset: Any
     if scale.uniform:
         factor, offset = scale.std[0], scale.mean[0]
     else:

@@ -39,7 +39,7 @@ class Loss(CheckedInit):
             )
         if dtype not in (None, "float32"):
             raise ValueError(f"Losses are computed in float32. Received: dtype={dtype!r}")
-        self.name = name or _naming.auto_name(type(self).__name__)
+        self.name: str = name or _naming.auto_name(type(self).__name__)
         self.reduction = reduction
 
     def call(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
@@ -47,8 +47,8 @@ class Loss(CheckedInit):
         raise NotImplementedError(f"{type(self).__name__} must define `call(y_true, y_pred)`.")
 
     def __call__(
-        self, y_true: object, y_pred: object, sample_weight: object | None = None
-    ) -> np.ndarray:
+        self, y_true: Any, y_pred: Any, sample_weight: Any = None
+    ) -> np.ndarray | np.floating:
         """Return the reduced loss of arrays (labels, outputs, weights per sample)."""
         values = as_float(self.call(as_float(y_true), as_float(y_pred)))
         weights = None
@@ -96,7 +96,7 @@ class LossFunctionWrapper(Loss):
 
     def __init__(
         self,
-        fn: Callable,
+        fn: Callable[..., Any],
         reduction: str | None = "sum_over_batch_size",
         name: str | None = None,
         dtype: str | None = None,
@@ -120,7 +120,7 @@ class LossFunctionWrapper(Loss):
 class KnownLoss(Loss):
     """A loss of the list below: a function of `_loss_functions`, and a kind the core knows."""
 
-    _function: Callable
+    _function: Callable[..., Any]
     _kind: str
     _arguments: tuple[str, ...] = ()
     _stored: tuple[str, ...] | None = None

@@ -6,6 +6,8 @@ keras/src/backend/tensorflow/nn.py. During `fit` and `evaluate` the core compute
 cross-entropies from the logits behind a final softmax or sigmoid instead, as Keras does.
 """
 
+from typing import Any
+
 import numpy as np
 
 EPSILON = np.float32(1e-7)  # keras.config.epsilon()
@@ -25,7 +27,7 @@ def same_rank(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return a, b
 
 
-def _pair(y_true: object, y_pred: object) -> tuple[np.ndarray, np.ndarray]:
+def _pair(y_true: Any, y_pred: Any) -> tuple[np.ndarray, np.ndarray]:
     return same_rank(as_float(y_true), as_float(y_pred))
 
 
@@ -70,8 +72,8 @@ def _check_axis(axis: int, rank: int) -> None:
 
 
 def categorical_crossentropy(
-    y_true: object,
-    y_pred: object,
+    y_true: Any,
+    y_pred: Any,
     from_logits: bool = False,
     label_smoothing: float = 0.0,
     axis: int = -1,
@@ -103,8 +105,8 @@ def categorical_crossentropy(
 
 
 def sparse_categorical_crossentropy(
-    y_true: object,
-    y_pred: object,
+    y_true: Any,
+    y_pred: Any,
     from_logits: bool = False,
     ignore_class: int | None = None,
     axis: int = -1,
@@ -155,8 +157,8 @@ def check_class_indices(labels: np.ndarray, classes: int) -> None:
 
 
 def binary_crossentropy(
-    y_true: object,
-    y_pred: object,
+    y_true: Any,
+    y_pred: Any,
     from_logits: bool = False,
     label_smoothing: float = 0.0,
     axis: int = -1,
@@ -190,8 +192,8 @@ def _binary_elements(y_true: np.ndarray, y_pred: np.ndarray, from_logits: bool) 
 
 
 def binary_focal_crossentropy(
-    y_true: object,
-    y_pred: object,
+    y_true: Any,
+    y_pred: Any,
     apply_class_balancing: bool = False,
     alpha: float = 0.25,
     gamma: float = 2.0,
@@ -223,8 +225,8 @@ def binary_focal_crossentropy(
 
 
 def categorical_focal_crossentropy(
-    y_true: object,
-    y_pred: object,
+    y_true: Any,
+    y_pred: Any,
     alpha: float = 0.25,
     gamma: float = 2.0,
     from_logits: bool = False,
@@ -253,26 +255,26 @@ def categorical_focal_crossentropy(
     return (factor * (-y_true * np.log(y_pred))).sum(axis=-1)
 
 
-def mean_squared_error(y_true: object, y_pred: object) -> np.ndarray:
+def mean_squared_error(y_true: Any, y_pred: Any) -> np.ndarray:
     """Mean of the squared differences over the last axis."""
     y_true, y_pred = _pair(y_true, y_pred)
     return np.square(y_true - y_pred).mean(axis=-1)
 
 
-def mean_absolute_error(y_true: object, y_pred: object) -> np.ndarray:
+def mean_absolute_error(y_true: Any, y_pred: Any) -> np.ndarray:
     """Mean of the absolute differences over the last axis."""
     y_true, y_pred = _pair(y_true, y_pred)
     return np.abs(y_true - y_pred).mean(axis=-1)
 
 
-def mean_absolute_percentage_error(y_true: object, y_pred: object) -> np.ndarray:
+def mean_absolute_percentage_error(y_true: Any, y_pred: Any) -> np.ndarray:
     """Mean of |difference| / |y_true| over the last axis, in percent."""
     y_true, y_pred = _pair(y_true, y_pred)
     ratio = np.abs((y_true - y_pred) / np.maximum(np.abs(y_true), EPSILON))
     return np.float32(100) * ratio.mean(axis=-1)
 
 
-def mean_squared_logarithmic_error(y_true: object, y_pred: object) -> np.ndarray:
+def mean_squared_logarithmic_error(y_true: Any, y_pred: Any) -> np.ndarray:
     """Mean of the squared differences of log(1 + x) over the last axis."""
     y_true, y_pred = _pair(y_true, y_pred)
     first = np.log(np.maximum(y_pred, EPSILON) + 1)
@@ -280,7 +282,7 @@ def mean_squared_logarithmic_error(y_true: object, y_pred: object) -> np.ndarray
     return np.square(first - second).mean(axis=-1)
 
 
-def cosine_similarity(y_true: object, y_pred: object, axis: int = -1) -> np.ndarray:
+def cosine_similarity(y_true: Any, y_pred: Any, axis: int = -1) -> np.ndarray:
     """Minus the cosine of the angle between labels and outputs along `axis`."""
     y_true, y_pred = _pair(y_true, y_pred)
 
@@ -292,26 +294,26 @@ def cosine_similarity(y_true: object, y_pred: object, axis: int = -1) -> np.ndar
     return -(normalized(y_true) * normalized(y_pred)).sum(axis=axis)
 
 
-def huber(y_true: object, y_pred: object, delta: float = 1.0) -> np.ndarray:
+def huber(y_true: Any, y_pred: Any, delta: float = 1.0) -> np.ndarray:
     """Half the squared difference up to `delta`, linear beyond; mean over the last axis."""
     y_true, y_pred = _pair(y_true, y_pred)
-    delta = np.float32(delta)
+    limit = np.float32(delta)
     error = y_pred - y_true
     size = np.abs(error)
     half = np.float32(0.5)
     return np.where(
-        size <= delta, half * np.square(error), delta * size - half * np.square(delta)
+        size <= limit, half * np.square(error), limit * size - half * np.square(limit)
     ).mean(axis=-1)
 
 
-def log_cosh(y_true: object, y_pred: object) -> np.ndarray:
+def log_cosh(y_true: Any, y_pred: Any) -> np.ndarray:
     """Mean of log(cosh(difference)) over the last axis."""
     y_true, y_pred = _pair(y_true, y_pred)
     error = y_pred - y_true
     return (error + _softplus(error * -2) - np.float32(np.log(2.0))).mean(axis=-1)
 
 
-def kl_divergence(y_true: object, y_pred: object) -> np.ndarray:
+def kl_divergence(y_true: Any, y_pred: Any) -> np.ndarray:
     """Sum of y_true * log(y_true / y_pred) over the last axis, both clipped to [1e-7, 1]."""
     y_pred, y_true = as_float(y_pred), as_float(y_true)
     y_true = np.clip(y_true, EPSILON, np.float32(1))
@@ -319,7 +321,7 @@ def kl_divergence(y_true: object, y_pred: object) -> np.ndarray:
     return (y_true * np.log(y_true / y_pred)).sum(axis=-1)
 
 
-def poisson(y_true: object, y_pred: object) -> np.ndarray:
+def poisson(y_true: Any, y_pred: Any) -> np.ndarray:
     """Mean of y_pred - y_true * log(y_pred) over the last axis."""
     y_pred, y_true = as_float(y_pred), as_float(y_true)
     return (y_pred - y_true * np.log(y_pred + EPSILON)).mean(axis=-1)
@@ -331,19 +333,19 @@ def _hinge_labels(y_true: np.ndarray) -> np.ndarray:
     return 2 * y_true - 1 if binary else y_true
 
 
-def hinge(y_true: object, y_pred: object) -> np.ndarray:
+def hinge(y_true: Any, y_pred: Any) -> np.ndarray:
     """Mean of max(1 - y_true * y_pred, 0) over the last axis; labels -1/1 or 0/1."""
     y_pred, y_true = as_float(y_pred), _hinge_labels(as_float(y_true))
     return np.maximum(1 - y_true * y_pred, 0).mean(axis=-1)
 
 
-def squared_hinge(y_true: object, y_pred: object) -> np.ndarray:
+def squared_hinge(y_true: Any, y_pred: Any) -> np.ndarray:
     """Mean of max(1 - y_true * y_pred, 0) ** 2 over the last axis; labels -1/1 or 0/1."""
     y_pred, y_true = as_float(y_pred), _hinge_labels(as_float(y_true))
     return np.square(np.maximum(1 - y_true * y_pred, 0)).mean(axis=-1)
 
 
-def categorical_hinge(y_true: object, y_pred: object) -> np.ndarray:
+def categorical_hinge(y_true: Any, y_pred: Any) -> np.ndarray:
     """max(best wrong output - right output + 1, 0); labels one-hot."""
     y_pred, y_true = as_float(y_pred), as_float(y_true)
     right = (y_true * y_pred).sum(axis=-1)

@@ -41,7 +41,7 @@ class MetricVariable(NDArrayOperatorsMixin):
         """Add to the numbers."""
         return self.assign(self._value + np.asarray(value, np.float64))
 
-    def __array__(self, dtype: object = None, copy: bool | None = None) -> np.ndarray:
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self._value, dtype=dtype)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
@@ -74,7 +74,7 @@ class Numbers(np.ndarray):
         return np.array(self, dtype=np.float32)
 
 
-def as_result(value: object) -> Number | Numbers:
+def as_result(value: object) -> Any:
     """Wrap what `result` computed."""
     array = np.asarray(value, dtype=np.float64)
     return Number(array) if array.ndim == 0 else array.view(Numbers)
@@ -102,7 +102,7 @@ class Metric(CheckedInit):
     def __init__(self, dtype: str | None = None, name: str | None = None) -> None:
         if dtype not in (None, "float32"):
             raise ValueError(f"Metrics are float32. Received: dtype={dtype!r}")
-        self.name = name or _naming.auto_name(type(self).__name__)
+        self.name: str = name or _naming.auto_name(type(self).__name__)
         self.dtype = "float32"
         self._variables: list[MetricVariable] = []
 
@@ -152,7 +152,7 @@ class Metric(CheckedInit):
         """Take a batch into account."""
         raise NotImplementedError(f"{type(self).__name__} must define `update_state`.")
 
-    def result(self) -> float | np.ndarray | dict:
+    def result(self) -> float | np.ndarray | dict[str, Any]:
         """Return the value over everything seen since the last reset."""
         raise NotImplementedError(f"{type(self).__name__} must define `result`.")
 
@@ -161,7 +161,7 @@ class Metric(CheckedInit):
         for variable in self._variables:
             variable.assign(0.0)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> float | np.ndarray | dict:
+    def __call__(self, *args: Any, **kwargs: Any) -> float | np.ndarray | dict[str, Any]:
         """Update, then return the result."""
         self.update_state(*args, **kwargs)
         return self.result()
@@ -180,7 +180,7 @@ class Metric(CheckedInit):
 
 
 def samplewise(
-    values: object, sample_weight: object | None, reduce: Callable
+    values: Any, sample_weight: Any, reduce: Callable[..., Any]
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Reduce values to one per sample and multiply by the weights.
 
@@ -210,9 +210,9 @@ class Sum(Metric):
 
     def __init__(self, name: str = "sum", dtype: str | None = None) -> None:
         super().__init__(dtype, name)
-        self.total = self.add_variable(name="total")
+        self.total: Any = self.add_variable(name="total")
 
-    def update_state(self, values: object, sample_weight: object | None = None) -> None:
+    def update_state(self, values: Any, sample_weight: Any = None) -> None:
         """Add values, each times its weight."""
         self.total.assign_add(samplewise(values, sample_weight, np.sum)[0].sum())
 
@@ -230,10 +230,10 @@ class Mean(Metric):
 
     def __init__(self, name: str = "mean", dtype: str | None = None) -> None:
         super().__init__(dtype, name)
-        self.total = self.add_variable(name="total")
-        self.count = self.add_variable(name="count")
+        self.total: Any = self.add_variable(name="total")
+        self.count: Any = self.add_variable(name="count")
 
-    def update_state(self, values: object, sample_weight: object | None = None) -> None:
+    def update_state(self, values: Any, sample_weight: Any = None) -> None:
         """Take values into the mean.
 
         Args:
@@ -262,14 +262,19 @@ class MeanMetricWrapper(Mean):
     """
 
     def __init__(
-        self, fn: Callable, name: str | None = None, dtype: str | None = None, **kwargs: Any
+        self,
+        fn: Callable[..., Any],
+        name: str | None = None,
+        dtype: str | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(name or getattr(fn, "__name__", None), dtype)
+        shown: Any = name or getattr(fn, "__name__", None)
+        super().__init__(shown, dtype)
         self._fn = fn
         self._fn_kwargs = kwargs
 
-    def update_state(
-        self, y_true: object, y_pred: object, sample_weight: object | None = None
+    def update_state(  # type: ignore[override] # as in Keras, from values to pairs
+        self, y_true: Any, y_pred: Any, sample_weight: Any = None
     ) -> None:
         """Take a batch into account."""
         super().update_state(self._fn(y_true, y_pred, **self._fn_kwargs), sample_weight)
@@ -286,7 +291,12 @@ class FunctionMetric(MeanMetricWrapper):
     _options: tuple[str, ...] = ()
 
     def __init__(
-        self, fn: Callable, name: str, dtype: str | None, direction: str | None, **kwargs: Any
+        self,
+        fn: Callable[..., Any],
+        name: str,
+        dtype: str | None,
+        direction: str | None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(fn, name, dtype, **kwargs)
         self._direction = direction

@@ -19,7 +19,7 @@ def _kept_index(node_set: set[Node], operation: Any, index: int) -> int:
     return sum(node in node_set for node in operation._inbound_nodes[:index])
 
 
-def _node_config(node: Node, node_set: set[Node]) -> dict:
+def _node_config(node: Node, node_set: set[Node]) -> dict[str, Any]:
     def convert(x: Any) -> Any:
         if not isinstance(x, KerasTensor):
             return serialize(x)
@@ -40,7 +40,7 @@ def _node_config(node: Node, node_set: set[Node]) -> dict:
             "kwargs": map_structure(convert, kwargs)}
 
 
-def functional_config(model: Any) -> dict:
+def functional_config(model: Any) -> dict[str, Any]:
     """Return the config of a functional model in Keras 3's layout."""
     graph = model._require_graph()
     node_set = graph.node_set
@@ -55,7 +55,7 @@ def functional_config(model: Any) -> dict:
         ]
         layers.append(config)
 
-    def place(tensor: KerasTensor) -> list:
+    def place(tensor: KerasTensor) -> list[Any]:
         operation, index, tensor_index = tensor._keras_history
         kept = _kept_index(node_set, operation, index)
         # Keras counts the call inside a functional model itself as its first one, here only.
@@ -81,9 +81,9 @@ class _NotYet(Exception):
 class _Rebuild:
     """The layers of a config and the calls still to make."""
 
-    def __init__(self, config: dict, custom_objects: dict | None) -> None:
+    def __init__(self, config: dict[str, Any], custom_objects: dict[str, Any] | None) -> None:
         self.layers: dict[str, Operation] = {}
-        self.waiting: dict[str, list] = {}
+        self.waiting: dict[str, list[Any]] = {}
         self.custom_objects = custom_objects
         for entry in config["layers"]:
             name = entry.get("name") or entry.get("config", {}).get("name")
@@ -108,18 +108,20 @@ class _Rebuild:
 
     def _revive(self, x: Any) -> Any:
         if isinstance(x, dict) and x.get("class_name") == "__keras_tensor__":
-            return self.tensor(*x["config"]["keras_history"], counts_itself=False)
+            name, index, place = x["config"]["keras_history"]
+            return self.tensor(name, index, place, counts_itself=False)
         if isinstance(x, dict) and "class_name" not in x:
             return {key: self._revive(value) for key, value in x.items()}
         if isinstance(x, (list, tuple)):
             return type(x)(self._revive(item) for item in x)
         return deserialize(x, self.custom_objects)
 
-    def _arguments(self, node: Any) -> tuple[list, dict]:
+    def _arguments(self, node: Any) -> tuple[list[Any], dict[str, Any]]:
         if isinstance(node, dict):
             return self._revive(list(node.get("args", []))), self._revive(node.get("kwargs", {}))
         # Keras 2: [[layer, call, output, kwargs], ...]; a nested model's calls count from 1.
-        tensors, kwargs = [], {}
+        tensors: list[Any] = []
+        kwargs: dict[str, Any] = {}
         for name, index, tensor_index, *rest in node:
             from tlfast.models import Model
 
@@ -171,7 +173,9 @@ class _Rebuild:
             )
 
 
-def functional_from_config(cls: type, config: dict, custom_objects: dict | None = None) -> Any:
+def functional_from_config(
+    cls: type, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
+) -> Any:
     """Return the functional model of a config of Keras 2 or 3.
 
     Args:

@@ -8,7 +8,7 @@ import tempfile
 from typing import Any
 
 
-def reduce_model(model: Any) -> tuple:
+def reduce_model(model: Any) -> tuple[Any, ...]:
     """Return what `pickle` stores: a `.keras` file's bytes, or the config of an unbuilt model."""
     classes = {
         type(layer).__name__: type(layer)
@@ -35,19 +35,19 @@ def rebuild_model(content: bytes, classes: dict[str, type]) -> Any:
         return load_model(path, custom_objects=classes)
 
 
-def rebuild_unbuilt(cls: type, config: dict) -> Any:
+def rebuild_unbuilt(cls: Any, config: dict[str, Any]) -> Any:
     """Return a model or layer that has no weights yet."""
     return cls.from_config(config)
 
 
-def reduce_layer(layer: Any) -> tuple:
+def reduce_layer(layer: Any) -> tuple[Any, ...]:
     """Return what `pickle` stores of a layer: its config and weights, not its calls."""
     shape = layer._build_input_shape
     weights = layer.get_weights() if layer.weights else None
     return rebuild_layer, (type(layer), layer.get_config(), shape, weights)
 
 
-def rebuild_layer(cls: type, config: dict, shape: Any, weights: list | None) -> Any:
+def rebuild_layer(cls: Any, config: dict[str, Any], shape: Any, weights: list[Any] | None) -> Any:
     """Return the layer of a pickle."""
     layer = cls.from_config(config)
     if shape is not None:

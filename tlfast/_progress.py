@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -74,7 +75,7 @@ class Progbar:
                 "Only one of `stateful_metrics` or `stateless_metrics` can be provided: the first "
                 "lists the values not to be averaged, the second those to be averaged."
             )
-        self.target = target
+        self.target: Any = target  # a number; None where not known
         self.width = width
         self.verbose = verbose
         self.interval = interval
@@ -83,7 +84,7 @@ class Progbar:
         self._shown_as_is = set(stateful_metrics or ())
         self._live = is_live() if live is None else live
         self._seen = 0
-        self._values: dict[str, list] = {}
+        self._values: dict[str, list[Any]] = {}
         self._start = time.time()
         self._last_update = 0.0
         self._time_after_first_step: float | None = None
@@ -200,7 +201,7 @@ def _duration(seconds: float) -> str:
     return f"{int(seconds)}s"
 
 
-def _number(value: object, count: int, absolute: bool) -> str:
+def _number(value: Any, count: int, absolute: bool) -> str:
     """Format a value; Keras looks at its size in the bar, and at its sign too in the line."""
     mean = (value if isinstance(value, float) else np.mean(value)) / max(1, count)
     size = abs(mean) if absolute else mean

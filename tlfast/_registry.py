@@ -6,7 +6,8 @@ A stored object is `{"module", "class_name", "config", "registered_name"}`, a st
 a file can never name code to import.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from tlfast._errors import did_you_mean
 
@@ -49,7 +50,7 @@ def no_attribute(
     )
 
 
-def look_up(name: str, table: Mapping[str, object], what: str) -> object:
+def look_up(name: str, table: Mapping[str, Any], what: str) -> Any:
     """Return `table[name]`, or raise ValueError listing close names.
 
     Args:
@@ -65,7 +66,7 @@ def look_up(name: str, table: Mapping[str, object], what: str) -> object:
     )
 
 
-def serialize(obj: object, module: str) -> dict:
+def serialize(obj: object, module: str) -> dict[str, Any]:
     """Store an object or a function of the package in Keras' layout.
 
     Args:
@@ -95,8 +96,11 @@ def serialize(obj: object, module: str) -> dict:
 
 
 def deserialize(
-    config: Mapping, table: Mapping[str, object], what: str, custom: Mapping | None = None
-) -> object:
+    config: Mapping[str, Any],
+    table: Mapping[str, Any],
+    what: str,
+    custom: Mapping[str, Any] | None = None,
+) -> Any:
     """Make the object that `serialize` stored; only names of `table` and `custom` are accepted.
 
     Args:
@@ -123,7 +127,7 @@ def deserialize(
     return _from_config(made, dict(inner))
 
 
-def _from_config(made: Callable | type, config: dict) -> object:
+def _from_config(made: Any, config: dict[str, Any]) -> Any:
     if hasattr(made, "from_config"):
         return made.from_config(config)
     return made(**config)

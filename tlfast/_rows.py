@@ -27,7 +27,9 @@ def row_count(x: Any) -> int:
     return len(first)
 
 
-def split_rows(arrays: tuple, validation_split: float) -> tuple[tuple, tuple]:
+def split_rows(
+    arrays: tuple[Any, ...], validation_split: float
+) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """Split rows into (all but the last ones, the last ones).
 
     Args:
@@ -66,7 +68,7 @@ def _is_group(value: Any) -> bool:
     return any(one is None or isinstance(one, Mapping) or hasattr(one, "shape") for one in value)
 
 
-def _leaves(value: Any) -> list:
+def _leaves(value: Any) -> list[Any]:
     if value is None:
         return []
     if isinstance(value, Mapping):
@@ -76,7 +78,7 @@ def _leaves(value: Any) -> list:
     return [value]
 
 
-def _map(value: Any, function: Callable) -> Any:
+def _map(value: Any, function: Callable[..., Any]) -> Any:
     if value is None:
         return None
     if isinstance(value, Mapping):

@@ -63,7 +63,7 @@ def serialize(obj: Any) -> Any:
     return _serialize_object(obj)
 
 
-def _serialize_object(obj: Any) -> dict:
+def _serialize_object(obj: Any) -> dict[str, Any]:
     cls = type(obj)
     own = cls.__module__.startswith("tlfast.")
     result = {
@@ -102,7 +102,7 @@ def _tables() -> dict[str, dict[str, Any]]:
     }
 
 
-def _plain_value(name: str, config: dict) -> Any:
+def _plain_value(name: str, config: Any) -> Any:
     """Return a value that Keras writes as an object."""
     if name == "__ellipsis__":
         return Ellipsis
@@ -161,7 +161,7 @@ def deserialize(
     if not isinstance(inner, dict):
         raise ValueError(f"The config of {name} in a model file is a dict. Received: {inner!r}")
     cls = _find_class(name, {**config, "config": inner}, custom_objects or {}, kind)
-    from_config: Callable = cls.from_config
+    from_config: Callable[..., Any] = cls.from_config
     if getattr(cls, "_takes_custom_objects", False):
         obj = from_config(inner, custom_objects=custom_objects)
     else:
@@ -172,7 +172,9 @@ def deserialize(
     return obj
 
 
-def _find_class(name: str, config: dict, custom_objects: dict, kind: str | None) -> Any:
+def _find_class(
+    name: str, config: dict[str, Any], custom_objects: dict[str, Any], kind: str | None
+) -> Any:
     short = name.rsplit(">", 1)[-1]
     for key in (config.get("registered_name"), name, short):
         if key in custom_objects:

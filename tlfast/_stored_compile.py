@@ -47,7 +47,9 @@ def _stored(value: Any, key: str) -> Any:
     return value
 
 
-def deserialize(config: Mapping[str, Any], custom_objects: Mapping | None = None) -> dict[str, Any]:
+def deserialize(
+    config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Return the arguments of `compile` that were stored.
 
     Args:
@@ -74,7 +76,9 @@ def deserialize(config: Mapping[str, Any], custom_objects: Mapping | None = None
     return arguments
 
 
-def _made(value: Any, make: Callable | None, custom_objects: Mapping | None) -> Any:
+def _made(
+    value: Any, make: Callable[..., Any] | None, custom_objects: Mapping[str, Any] | None
+) -> Any:
     if isinstance(value, Mapping):
         if make is not None and "class_name" in value:
             return make(dict(value), custom_objects)

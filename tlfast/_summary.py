@@ -110,7 +110,7 @@ def _table(
     return [*lines, rule("└", "─", "┴", "┘")]
 
 
-def _shape_text(shape: tuple) -> str:
+def _shape_text(shape: tuple[Any, ...]) -> str:
     return f"({', '.join(str(size) for size in shape)})"
 
 
@@ -128,7 +128,7 @@ def _output_shape(layer: Any) -> str:
 
 def _is_chain(model: Any) -> bool:
     """Whether every layer follows one layer and is called once."""
-    nodes: set = set()
+    nodes: set[Any] = set()
     for level in model._graph.nodes_by_depth.values():
         if len(level) > 1 or len(level[0].input_tensors) > 1:
             return False
@@ -152,7 +152,7 @@ def _param_count(layer: Any) -> str:
     return f"{layer.count_params():,}" if layer.built else "0 (unbuilt)"
 
 
-def _layer_range(layers: list, layer_range: Any) -> list:
+def _layer_range(layers: list[Any], layer_range: Any) -> list[Any]:
     """Return the layers between two names or regular expressions."""
     if layer_range is None:
         return layers
@@ -174,7 +174,7 @@ def _layer_range(layers: list, layer_range: Any) -> list:
 
 
 def _rows(
-    layers: list, model: Any, connected: bool, expand_nested: bool, show_trainable: bool
+    layers: list[Any], model: Any, connected: bool, expand_nested: bool, show_trainable: bool
 ) -> list[list[str]]:
     rows = []
 

@@ -41,7 +41,7 @@ def check_class_weight(class_weight: object, outputs: int) -> None:
 
 
 def check_class_names(
-    class_names: list, losses: list[Loss | None], shapes: list[tuple]
+    class_names: list[Any], losses: list[Any], shapes: list[tuple[Any, ...]]
 ) -> None:
     """Raise where a loss is to tell classes apart and all images are of one.
 
@@ -62,7 +62,7 @@ def check_class_names(
         )
 
 
-def check_target(loss: Loss, y: np.ndarray, shape: tuple, name: str) -> None:
+def check_target(loss: Loss, y: np.ndarray, shape: tuple[Any, ...], name: str) -> None:
     """Raise if labels cannot belong to an output with this loss, saying what to change.
 
     Args:
@@ -121,7 +121,7 @@ def check_target(loss: Loss, y: np.ndarray, shape: tuple, name: str) -> None:
     raise ValueError(f"{start} Make the labels match the output, or choose another loss.")
 
 
-def _check_sparse(loss: Loss, y: np.ndarray, shape: tuple, received: str) -> None:
+def _check_sparse(loss: Loss, y: np.ndarray, shape: tuple[Any, ...], received: str) -> None:
     flat = y[..., 0] if y.ndim == len(shape) and y.shape[-1] == 1 else y
     if flat.shape != shape[:-1]:
         hint = "Make the labels class indices."

@@ -29,15 +29,17 @@ class KerasTensor:
 
     # NumPy must not try to take a symbolic tensor apart: np.float32(2) * x calls x.__rmul__.
     __array_ufunc__ = None
-    __hash__ = object.__hash__
 
     def __init__(self, shape: Shape, dtype: str = "float32", name: str | None = None) -> None:
         self._shape = standardize_shape(shape)
         self.dtype = dtype
-        self.name = name or auto_name("KerasTensor")
+        self.name: str = name or auto_name("KerasTensor")
         self.sparse = False
         self.ragged = False
-        self._keras_history: KerasHistory | None = None
+        self._keras_history: Any = None  # KerasHistory, once made
+
+    def __hash__(self) -> int:
+        return object.__hash__(self)
 
     @property
     def shape(self) -> Shape:
@@ -128,12 +130,16 @@ class Node:
     """
 
     def __init__(
-        self, operation: Any, args: tuple, kwargs: dict, outputs: list[KerasTensor]
+        self,
+        operation: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        outputs: list[KerasTensor],
     ) -> None:
         self.operation = operation
         self.args = args
         self.kwargs = kwargs
-        self.input_tensors = flatten((list(args), kwargs), KerasTensor)
+        self.input_tensors: list[Any] = flatten((list(args), kwargs), KerasTensor)
         self.output_tensors = outputs
         operation._inbound_nodes.append(self)
         index = len(operation._inbound_nodes) - 1
@@ -178,7 +184,7 @@ def standardize_shape(shape: Any) -> Shape:
             "A shape is a tuple of sizes such as (224, 224, 3); one size n is written (n,). "
             f"Received: shape={shape!r}"
         )
-    sizes = []
+    sizes: list[int | None] = []
     for size in shape:
         if size is None:
             sizes.append(None)
@@ -201,7 +207,7 @@ def is_shape(value: Any) -> bool:
     )
 
 
-def flatten(structure: Any, kind: type | None = None) -> list:
+def flatten(structure: Any, kind: type | None = None) -> list[Any]:
     """Return the leaves of nested lists, tuples and dicts (by sorted key), only of `kind`."""
     if isinstance(structure, dict):
         return [x for key in sorted(structure) for x in flatten(structure[key], kind)]
@@ -219,7 +225,7 @@ def map_structure(function: Any, structure: Any) -> Any:
     return function(structure)
 
 
-def pack_like(structure: Any, leaves: list) -> Any:
+def pack_like(structure: Any, leaves: list[Any]) -> Any:
     """Put flat `leaves` into the shape of `structure`, the inverse of `flatten`."""
     remaining = iter(leaves)
 

@@ -58,9 +58,9 @@ class Variable:
             )
         self.name = name
         self.path = path
-        self.shape = tuple(int(size) for size in shape)
+        self.shape: tuple[int, ...] = tuple(int(size) for size in shape)
         self.dtype = dtype
-        self.trainable = bool(trainable)
+        self.trainable: bool = bool(trainable)
         self.regularizer = regularizer
         self._initializer = initializer
         self._held: Any = None  # _core.Variable, or an array for integers
@@ -152,7 +152,7 @@ class Variable:
         values = self.numpy()
         return values if dtype is None else values.astype(dtype)
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (self.shape, self.numpy(), self.name, self.path, self.trainable,
                           self.dtype, self.regularizer)
 
@@ -163,6 +163,6 @@ class Variable:
         )
 
 
-def _rebuild(shape: tuple, values: np.ndarray, *attributes: Any) -> Variable:
+def _rebuild(shape: tuple[Any, ...], values: np.ndarray, *attributes: Any) -> Variable:
     """Return the variable of a pickle."""
     return Variable(shape, np.zeros, *attributes).assign(values)

@@ -16,10 +16,10 @@ def _float(x: Any) -> Array:
     return np.asarray(x, np.float32)
 
 
-def _kernel(kind: str, alpha: float | None = None) -> Callable:
+def _kernel(kind: str, alpha: float | None = None) -> Callable[..., Any]:
     """Mark a function as computed by the core's activation `kind`."""
 
-    def mark(function: Callable) -> Callable:
+    def mark(function: Callable[..., Any]) -> Callable[..., Any]:
         def activation(x: Any) -> Any:
             if isinstance(x, KerasTensor):
                 from tlfast.layers import _operations
@@ -30,7 +30,7 @@ def _kernel(kind: str, alpha: float | None = None) -> Callable:
         activation.__name__ = activation.__qualname__ = function.__name__
         activation.__doc__ = function.__doc__
         activation.__module__ = __name__
-        activation.core_spec = (kind, alpha)
+        activation.core_spec = (kind, alpha)  # type: ignore[attr-defined] # read in layers
         return activation
 
     return mark
@@ -123,7 +123,8 @@ def softplus(x: Array) -> Array:
     return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
 
 
-swish, hard_swish = silu, hard_silu
+swish = silu
+hard_swish = hard_silu
 _FUNCTIONS = {
     f.__name__: f
     for f in (linear, relu, relu6, leaky_relu, elu, sigmoid, softmax, tanh, silu, gelu,
@@ -132,7 +133,7 @@ _FUNCTIONS = {
 _NAMES = {**_FUNCTIONS, "swish": silu, "hard_swish": hard_silu}
 
 
-def get(identifier: Any) -> Callable:
+def get(identifier: Any) -> Callable[..., Any]:
     """Return the activation function for a name, config or function; linear for None.
 
     Args:
@@ -161,12 +162,12 @@ def get(identifier: Any) -> Callable:
     )
 
 
-def serialize(activation: Callable) -> str:
+def serialize(activation: Callable[..., Any]) -> str:
     """Return the name of an activation function, as stored in model files."""
     return activation.__name__
 
 
-def deserialize(config: Any, custom_objects: dict | None = None) -> Callable:
+def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Callable[..., Any]:
     """Return the activation function of a name or config."""
     if isinstance(config, str) and custom_objects and config in custom_objects:
         return get(custom_objects[config])

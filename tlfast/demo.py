@@ -124,9 +124,9 @@ def datasets(parts: tuple[Path, Path], seed: int) -> tuple[Any, Any]:
     """(train, test) datasets; the test part keeps the order of its files."""
     from tlfast import keras
 
-    common = {"image_size": SIZE, "batch_size": BATCH}
-    train = keras.utils.image_dataset_from_directory(parts[0], seed=seed, **common)
-    test = keras.utils.image_dataset_from_directory(parts[1], shuffle=False, **common)
+    common: dict[str, Any] = {"image_size": SIZE, "batch_size": BATCH}
+    train: Any = keras.utils.image_dataset_from_directory(parts[0], seed=seed, **common)
+    test: Any = keras.utils.image_dataset_from_directory(parts[1], shuffle=False, **common)
     if train.class_names != test.class_names:
         raise CommandError(
             f"{parts[0]} has the classes {train.class_names}, {parts[1]} has {test.class_names}: "

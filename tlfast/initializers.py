@@ -43,12 +43,12 @@ class Initializer:
     def __call__(self, shape: tuple[int, ...], dtype: Any = None) -> np.ndarray:
         raise NotImplementedError(f"{type(self).__name__} does not define __call__(shape)")
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         """Return the arguments that rebuild the initializer."""
         return {}
 
     @classmethod
-    def from_config(cls, config: dict) -> "Initializer":
+    def from_config(cls, config: dict[str, Any]) -> "Initializer":
         """Rebuild an initializer from `get_config()`."""
         return cls(**config)
 
@@ -84,7 +84,7 @@ class Constant(Initializer):
     def __call__(self, shape: tuple[int, ...], dtype: Any = None) -> np.ndarray:
         return np.array(np.broadcast_to(np.asarray(self.value, dtype or np.float32), shape))
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {"value": self.value}
 
 
@@ -106,7 +106,7 @@ class Identity(Initializer):
             )
         return self.gain * np.eye(*shape, dtype=dtype or np.float32)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         # Keras 3.15 stores no gain; write it only where leaving it out would change the values.
         return {} if self.gain == 1.0 else {"gain": self.gain}
 
@@ -126,12 +126,12 @@ class RandomInitializer(Initializer):
                 f"`seed` of {type(self).__name__} is an integer or None. Received: seed={seed!r}"
             )
         self._init_seed = seed
-        self.seed = int(seed) if seed is not None else random.randint(1, 10**9)
+        self.seed: int = int(seed) if seed is not None else random.randint(1, 10**9)
 
     def _generator(self) -> "np.random.Generator":
         return np.random.Generator(np.random.PCG64(self.seed & (2**64 - 1)))
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {"seed": self._init_seed}
 
 
@@ -176,7 +176,7 @@ class RandomNormal(RandomInitializer):
         values = _normal(self._generator(), shape)
         return values * np.float32(self.stddev) + np.float32(self.mean)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "mean": self.mean, "stddev": self.stddev}
 
 
@@ -213,7 +213,7 @@ class RandomUniform(RandomInitializer):
     def __call__(self, shape: tuple[int, ...], dtype: Any = None) -> np.ndarray:
         return _uniform(self._generator(), shape, self.minval, self.maxval)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "minval": self.minval, "maxval": self.maxval}
 
 
@@ -261,8 +261,12 @@ class VarianceScaling(RandomInitializer):
         self.scale = scale
         self.mode = mode
         self.distribution = distribution
-        self.input_axes = tuple(input_axes) if input_axes is not None else None
-        self.output_axes = tuple(output_axes) if output_axes is not None else None
+        self.input_axes: tuple[int, ...] | None = (
+            tuple(input_axes) if input_axes is not None else None
+        )
+        self.output_axes: tuple[int, ...] | None = (
+            tuple(output_axes) if output_axes is not None else None
+        )
 
     def __call__(self, shape: tuple[int, ...], dtype: Any = None) -> np.ndarray:
         fan_in, fan_out = compute_fans(shape, self.input_axes, self.output_axes)
@@ -277,7 +281,7 @@ class VarianceScaling(RandomInitializer):
             return _truncated_normal(generator, shape) * np.float32(stddev)
         return _normal(generator, shape) * np.float32(math.sqrt(variance))
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "scale": self.scale,
@@ -298,7 +302,7 @@ class _NamedScaling(VarianceScaling):
     ) -> None:
         super().__init__(*self._scaling, seed, input_axes, output_axes)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {
             "seed": self._init_seed,
             "input_axes": self.input_axes,
@@ -365,7 +369,7 @@ class Orthogonal(RandomInitializer):
             q = q.T
         return (self.gain * q.reshape(shape)).astype(np.float32)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "gain": self.gain}
 
 
@@ -386,12 +390,21 @@ _NAMES = {
     "uniform": RandomUniform,
 }
 # Keras also exports the snake-case names: keras.initializers.he_normal(seed=1).
-zeros, ones, constant, identity = Zeros, Ones, Constant, Identity
-random_normal, truncated_normal, random_uniform = RandomNormal, TruncatedNormal, RandomUniform
-variance_scaling, orthogonal = VarianceScaling, Orthogonal
-glorot_uniform, glorot_normal = GlorotUniform, GlorotNormal
-he_uniform, he_normal = HeUniform, HeNormal
-lecun_uniform, lecun_normal = LecunUniform, LecunNormal
+zeros = Zeros
+ones = Ones
+constant = Constant
+identity = Identity
+random_normal = RandomNormal
+truncated_normal = TruncatedNormal
+random_uniform = RandomUniform
+variance_scaling = VarianceScaling
+orthogonal = Orthogonal
+glorot_uniform = GlorotUniform
+glorot_normal = GlorotNormal
+he_uniform = HeUniform
+he_normal = HeNormal
+lecun_uniform = LecunUniform
+lecun_normal = LecunNormal
 
 
 def get(identifier: Any) -> Callable[..., Any] | None:
@@ -436,7 +449,7 @@ def serialize(initializer: Any) -> Any:
     return serialize_object(initializer)
 
 
-def deserialize(config: Any, custom_objects: dict | None = None) -> Any:
+def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
     """Return the initializer of a config made by `serialize`."""
     from tlfast._serialization import deserialize as deserialize_object
 

@@ -29,6 +29,20 @@ from tlfast._loss_functions import (
     squared_hinge,
 )
 
+__all__ = [
+    "BinaryCrossentropy", "BinaryFocalCrossentropy", "CategoricalCrossentropy",
+    "CategoricalFocalCrossentropy", "CategoricalHinge", "CosineSimilarity", "Hinge", "Huber", "KLD",
+    "KLDivergence", "LogCosh", "Loss", "MAE", "MAPE", "MSE", "MSLE", "MeanAbsoluteError",
+    "MeanAbsolutePercentageError", "MeanSquaredError", "MeanSquaredLogarithmicError", "Poisson",
+    "SparseCategoricalCrossentropy", "SquaredHinge", "binary_crossentropy",
+    "binary_focal_crossentropy", "categorical_crossentropy", "categorical_focal_crossentropy",
+    "categorical_hinge", "cosine_similarity", "deserialize", "get", "hinge", "huber",
+    "kl_divergence", "kld", "kullback_leibler_divergence", "log_cosh", "logcosh", "mae", "mape",
+    "mean_absolute_error", "mean_absolute_percentage_error", "mean_squared_error",
+    "mean_squared_logarithmic_error", "mse", "msle", "poisson", "serialize",
+    "sparse_categorical_crossentropy", "squared_hinge",
+]
+
 
 class CategoricalCrossentropy(KnownLoss):
     """Cross-entropy for one-hot labels: -sum(y_true * log(y_pred)).
@@ -57,9 +71,9 @@ class CategoricalCrossentropy(KnownLoss):
         dtype: str | None = None,
     ) -> None:
         super().__init__(name, reduction, dtype)
-        self.from_logits = bool(from_logits)
-        self.label_smoothing = check_share("label_smoothing", label_smoothing)
-        self.axis = check_last_axis(axis)
+        self.from_logits: bool = bool(from_logits)
+        self.label_smoothing: float = check_share("label_smoothing", label_smoothing)
+        self.axis: int = check_last_axis(axis)
 
 
 class SparseCategoricalCrossentropy(KnownLoss):
@@ -90,7 +104,7 @@ class SparseCategoricalCrossentropy(KnownLoss):
     ) -> None:
         super().__init__(name, reduction, dtype)
         check_last_axis(axis)
-        self.from_logits = bool(from_logits)
+        self.from_logits: bool = bool(from_logits)
         self.ignore_class = ignore_class
 
     def core_spec(self) -> dict[str, Any]:
@@ -132,9 +146,9 @@ class BinaryCrossentropy(KnownLoss):
         dtype: str | None = None,
     ) -> None:
         super().__init__(name, reduction, dtype)
-        self.from_logits = bool(from_logits)
-        self.label_smoothing = check_share("label_smoothing", label_smoothing)
-        self.axis = check_last_axis(axis)
+        self.from_logits: bool = bool(from_logits)
+        self.label_smoothing: float = check_share("label_smoothing", label_smoothing)
+        self.axis: int = check_last_axis(axis)
 
 
 class BinaryFocalCrossentropy(KnownLoss):
@@ -172,12 +186,12 @@ class BinaryFocalCrossentropy(KnownLoss):
         dtype: str | None = None,
     ) -> None:
         super().__init__(name, reduction, dtype)
-        self.apply_class_balancing = bool(apply_class_balancing)
+        self.apply_class_balancing: bool = bool(apply_class_balancing)
         self.alpha = alpha
         self.gamma = gamma
-        self.from_logits = bool(from_logits)
-        self.label_smoothing = check_share("label_smoothing", label_smoothing)
-        self.axis = check_last_axis(axis)
+        self.from_logits: bool = bool(from_logits)
+        self.label_smoothing: float = check_share("label_smoothing", label_smoothing)
+        self.axis: int = check_last_axis(axis)
 
 
 class CategoricalFocalCrossentropy(KnownLoss):
@@ -208,9 +222,9 @@ class CategoricalFocalCrossentropy(KnownLoss):
         super().__init__(name, reduction, dtype)
         self.alpha = alpha
         self.gamma = gamma
-        self.from_logits = bool(from_logits)
-        self.label_smoothing = check_share("label_smoothing", label_smoothing)
-        self.axis = check_last_axis(axis)
+        self.from_logits: bool = bool(from_logits)
+        self.label_smoothing: float = check_share("label_smoothing", label_smoothing)
+        self.axis: int = check_last_axis(axis)
 
 
 class Huber(KnownLoss):
@@ -260,7 +274,7 @@ class CosineSimilarity(KnownLoss):
         dtype: str | None = None,
     ) -> None:
         super().__init__(name, reduction, dtype)
-        self.axis = check_last_axis(axis)
+        self.axis: int = check_last_axis(axis)
 
 
 class MeanSquaredError(KnownLoss):
@@ -472,7 +486,7 @@ _CLASSES = (
     SparseCategoricalCrossentropy,
     SquaredHinge,
 )
-_BY_FUNCTION: dict[Callable, type[KnownLoss]] = {cls._function: cls for cls in _CLASSES}
+_BY_FUNCTION: dict[Callable[..., Any], type[KnownLoss]] = {cls._function: cls for cls in _CLASSES}
 FUNCTIONS = frozenset(_BY_FUNCTION)
 _SHORT = {
     "bce": binary_crossentropy,
@@ -482,7 +496,7 @@ _SHORT = {
     "mse": mean_squared_error,
     "msle": mean_squared_logarithmic_error,
 }
-_LOSSES: dict[str, Callable] = {
+_LOSSES: dict[str, Callable[..., Any]] = {
     **{function.__name__: function for function in FUNCTIONS},
     **_SHORT,
     # Keras 2 names.
@@ -498,16 +512,20 @@ mse = MSE = mean_squared_error
 mae = MAE = mean_absolute_error
 mape = MAPE = mean_absolute_percentage_error
 msle = MSLE = mean_squared_logarithmic_error
-kld = KLD = kullback_leibler_divergence = kl_divergence
+kld = kl_divergence
+KLD = kl_divergence
+kullback_leibler_divergence = kl_divergence
 logcosh = log_cosh
 
 
-def serialize(loss: Loss | Callable) -> dict:
+def serialize(loss: Loss | Callable[..., Any]) -> dict[str, Any]:
     """Store a loss object or function in Keras' layout."""
     return _registry.serialize(loss, "keras.losses")
 
 
-def deserialize(name: Mapping | str, custom_objects: Mapping | None = None) -> Loss | Callable:
+def deserialize(
+    name: Mapping[str, Any] | str, custom_objects: Mapping[str, Any] | None = None
+) -> Loss | Callable[..., Any]:
     """Make a loss from `serialize()` or from its name.
 
     Args:
@@ -526,7 +544,9 @@ def deserialize(name: Mapping | str, custom_objects: Mapping | None = None) -> L
     return _registry.deserialize(name, _TABLE, "loss", custom_objects)
 
 
-def get(identifier: str | Mapping | Loss | Callable | None) -> Loss | Callable | None:
+def get(
+    identifier: str | Mapping[str, Any] | Loss | Callable[..., Any] | None
+) -> Loss | Callable[..., Any] | None:
     """Return a loss object or function for a name, a stored form, a class or an object.
 
     Args:
@@ -546,7 +566,7 @@ def get(identifier: str | Mapping | Loss | Callable | None) -> Loss | Callable |
     raise ValueError(f"Could not interpret loss identifier: {identifier!r}")
 
 
-def as_loss(identifier: str | Mapping | Loss | Callable) -> Loss:
+def as_loss(identifier: str | Mapping[str, Any] | Loss | Callable[..., Any]) -> Loss:
     """Return a `Loss` object for anything `get` understands.
 
     Args:
@@ -556,7 +576,7 @@ def as_loss(identifier: str | Mapping | Loss | Callable) -> Loss:
     Raises:
         ValueError: not a loss.
     """
-    found = get(identifier)
+    found: Any = get(identifier)
     if isinstance(found, Loss):
         return found
     name = identifier if isinstance(identifier, str) else getattr(found, "__name__", "loss")

@@ -345,7 +345,7 @@ class CategoricalHinge(FunctionMetric):
         super().__init__(categorical_hinge, name, dtype, "down")
 
 
-def _cosine(y_true: object, y_pred: object, axis: int = -1) -> np.ndarray:
+def _cosine(y_true: Any, y_pred: Any, axis: int = -1) -> np.ndarray:
     # The metric is the similarity itself, the loss its negative.
     return -cosine_similarity(y_true, y_pred, axis)
 
@@ -376,8 +376,8 @@ class RootMeanSquaredError(Mean):
     def __init__(self, name: str = "root_mean_squared_error", dtype: str | None = None) -> None:
         super().__init__(name, dtype)
 
-    def update_state(
-        self, y_true: object, y_pred: object, sample_weight: object | None = None
+    def update_state(  # type: ignore[override] # as in Keras, from values to pairs
+        self, y_true: Any, y_pred: Any, sample_weight: Any = None
     ) -> None:
         """Take a batch into account."""
         y_true, y_pred = same_rank(as_float(y_true), as_float(y_pred))
@@ -408,12 +408,14 @@ _TABLE: dict[str, Any] = {
 }
 
 
-def serialize(metric: Metric | Callable) -> dict:
+def serialize(metric: Metric | Callable[..., Any]) -> dict[str, Any]:
     """Store a metric object or function in Keras' layout."""
     return _registry.serialize(metric, "keras.metrics")
 
 
-def deserialize(config: Mapping | str, custom_objects: Mapping | None = None) -> Metric | Callable:
+def deserialize(
+    config: Mapping[str, Any] | str, custom_objects: Mapping[str, Any] | None = None
+) -> Metric | Callable[..., Any]:
     """Make a metric from `serialize()` or from its name.
 
     Args:
@@ -436,7 +438,9 @@ def deserialize(config: Mapping | str, custom_objects: Mapping | None = None) ->
     return _registry.deserialize(config, names, "metric")
 
 
-def get(identifier: str | Mapping | Metric | Callable | None) -> Metric | Callable | None:
+def get(
+    identifier: str | Mapping[str, Any] | Metric | Callable[..., Any] | None
+) -> Metric | Callable[..., Any] | None:
     """Return a metric object or function for a name, a stored form, a class or an object.
 
     Args:
@@ -456,7 +460,9 @@ def get(identifier: str | Mapping | Metric | Callable | None) -> Metric | Callab
 
 
 def as_metric(
-    identifier: str | Mapping | Metric | Callable, y_true: np.ndarray, y_pred: np.ndarray
+    identifier: str | Mapping[str, Any] | Metric | Callable[..., Any],
+    y_true: np.ndarray,
+    y_pred: np.ndarray,
 ) -> Metric:
     """Return the `Metric` object that `compile(metrics=[identifier])` means.
 
@@ -475,7 +481,7 @@ def as_metric(
         if y_true.ndim < y_pred.ndim or y_true.shape[-1] == 1:
             return SparseCategoricalAccuracy(name=identifier)
         return CategoricalAccuracy(name=identifier)
-    metric = get(identifier)
+    metric: Any = get(identifier)
     if not isinstance(metric, Metric):
         named = isinstance(metric, losses.Loss)
         wrapped = MeanMetricWrapper(metric, metric.name if named else metric.__name__)

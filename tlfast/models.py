@@ -2,7 +2,7 @@
 
 import html
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,6 +30,10 @@ from tlfast.training import Trainer
 __all__ = ["Functional", "Input", "Model", "Sequential", "clone_model", "model_from_json"]
 _SAVING = ("load_model", "save_model")
 
+if TYPE_CHECKING:
+    from tlfast.saving import load_model as load_model
+    from tlfast.saving import save_model as save_model
+
 
 def __getattr__(name: str) -> Any:
     if name in _SAVING:
@@ -40,7 +44,7 @@ def __getattr__(name: str) -> Any:
                          + did_you_mean(name, [*__all__, *_SAVING]))
 
 
-def _is_functional(args: tuple, kwargs: dict) -> bool:
+def _is_functional(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     return len(args) >= 2 or (
         "outputs" in kwargs and (len(args) == 1 or "inputs" in kwargs)
     )
@@ -66,7 +70,7 @@ class Model(Trainer, Layer):
     _old_arguments = "Model"
     _takes_custom_objects = True
     _has_mask = True
-    _graph: Graph | None = None
+    _graph: Any = None  # Graph, once known
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         if cls is Model and _is_functional(args, kwargs):
@@ -244,13 +248,13 @@ class Model(Trainer, Layer):
         """Do nothing for a model made from tensors, which is built already."""
         self._require_graph()
 
-    def get_build_config(self) -> dict | None:
+    def get_build_config(self) -> dict[str, Any] | None:
         return {"input_shape": None}
 
     def _check_input(self, inputs: list[KerasTensor]) -> None:
         self._check_shapes([x.shape for x in inputs])
 
-    def _check_shapes(self, shapes: list[tuple]) -> None:
+    def _check_shapes(self, shapes: list[tuple[Any, ...]]) -> None:
         """Raise unless shapes, the batch included, are those of the inputs."""
         expected = self._require_graph().inputs
         if len(shapes) != len(expected):
@@ -311,12 +315,14 @@ class Model(Trainer, Layer):
     def _registered_name(self) -> str | None:
         return type(self).__name__
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         """Return the layers and calls that rebuild the model, in Keras 3's layout."""
         return _model_config.functional_config(self)
 
     @classmethod
-    def from_config(cls, config: dict, custom_objects: dict | None = None) -> Any:
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
+    ) -> Any:
         """Rebuild a model from `get_config()` or a config in Keras' files.
 
         Args:
@@ -327,7 +333,7 @@ class Model(Trainer, Layer):
             return Sequential.from_config(config, custom_objects)
         return _model_config.functional_from_config(cls, config, custom_objects)
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         return _pickling.reduce_model(self)
 
     def to_json(self, **kwargs: Any) -> str:
@@ -485,7 +491,7 @@ class Sequential(Model):
         return layer
 
     def _forget(self) -> None:
-        self.built = False
+        self.built: bool = False
         self._graph = None
         self._build_input_shape = None
 
@@ -546,7 +552,8 @@ class Sequential(Model):
         if self._graph is None:
             if len(self._stack) == 1 and isinstance(self._stack[0], InputLayer):
                 self.build()
-                return self._graph
+                built: Any = self._graph
+                return built
             raise ValueError(
                 f"Sequential model '{self.name}' has no defined input shape yet: start it with "
                 "Input((height, width, 3)), call build((None, height, width, 3)), or call it on "
@@ -567,7 +574,7 @@ class Sequential(Model):
         if self._graph is not None:
             super()._check_input(inputs)
 
-    def get_build_config(self) -> dict | None:
+    def get_build_config(self) -> dict[str, Any] | None:
         shape = self._build_input_shape
         return None if shape is None else {"input_shape": shape}
 
@@ -575,7 +582,7 @@ class Sequential(Model):
     def _registered_name(self) -> str | None:
         return None if type(self) is Sequential else type(self).__name__
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         config = {
             "name": self.name,
             "trainable": self.trainable,
@@ -583,11 +590,12 @@ class Sequential(Model):
             "layers": [serialize(layer) for layer in self._stack],
         }
         if self._graph is not None:
-            config["build_input_shape"] = self._stack[0].batch_shape
+            first: Any = self._stack[0]
+            config["build_input_shape"] = first.batch_shape
         return config
 
     @classmethod
-    def from_config(cls, config: Any, custom_objects: dict | None = None) -> "Sequential":
+    def from_config(cls, config: Any, custom_objects: dict[str, Any] | None = None) -> "Sequential":
         """Rebuild a model from `get_config()` or a config in Keras' files.
 
         Args:
@@ -613,7 +621,7 @@ class Sequential(Model):
         return model
 
 
-def model_from_json(json_string: str, custom_objects: dict | None = None) -> Any:
+def model_from_json(json_string: str, custom_objects: dict[str, Any] | None = None) -> Any:
     """Return the model of a JSON text made by `to_json`, without weights.
 
     Args:

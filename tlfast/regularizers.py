@@ -20,20 +20,20 @@ class Regularizer:
 
     _module = "keras.regularizers"
     _registered_name = None
-    l1 = 0.0
-    l2 = 0.0
+    l1: float = 0.0
+    l2: float = 0.0
 
     def __call__(self, x: Any) -> float:
         """Return l1 * sum|x| + l2 * sum x^2."""
         values = np.asarray(x, np.float64)
         return float(self.l1 * np.abs(values).sum() + self.l2 * np.square(values).sum())
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         """Return the arguments that rebuild the regularizer."""
         raise NotImplementedError(f"{type(self).__name__} does not define get_config()")
 
     @classmethod
-    def from_config(cls, config: dict) -> "Regularizer":
+    def from_config(cls, config: dict[str, Any]) -> "Regularizer":
         """Rebuild a regularizer from `get_config()`."""
         return cls(**config)
 
@@ -50,9 +50,9 @@ class L1(Regularizer):
 
     def __init__(self, l1: float = 0.01) -> None:
         # Keras keeps this one factor in float32, which shows in its files.
-        self.l1 = float(np.float32(_checked("l1", 0.01 if l1 is None else l1)))
+        self.l1: float = float(np.float32(_checked("l1", 0.01 if l1 is None else l1)))
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {"l1": self.l1}
 
 
@@ -64,9 +64,9 @@ class L2(Regularizer):
     """
 
     def __init__(self, l2: float = 0.01) -> None:
-        self.l2 = _checked("l2", 0.01 if l2 is None else l2)
+        self.l2: float = _checked("l2", 0.01 if l2 is None else l2)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {"l2": self.l2}
 
 
@@ -79,14 +79,16 @@ class L1L2(Regularizer):
     """
 
     def __init__(self, l1: float = 0.0, l2: float = 0.0) -> None:
-        self.l1 = _checked("l1", 0.0 if l1 is None else l1)
-        self.l2 = _checked("l2", 0.0 if l2 is None else l2)
+        self.l1: float = _checked("l1", 0.0 if l1 is None else l1)
+        self.l2: float = _checked("l2", 0.0 if l2 is None else l2)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {"l1": self.l1, "l2": self.l2}
 
 
-l1, l2, l1_l2 = L1, L2, L1L2
+l1 = L1
+l2 = L2
+l1_l2 = L1L2
 _CLASSES = {"L1": L1, "L2": L2, "L1L2": L1L2}
 _NAMES = {**_CLASSES, "l1": L1, "l2": L2, "l1_l2": L1L2, "l1l2": L1L2}
 
@@ -129,7 +131,7 @@ def serialize(regularizer: Any) -> Any:
     return serialize_object(regularizer)
 
 
-def deserialize(config: Any, custom_objects: dict | None = None) -> Any:
+def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
     """Return the regularizer of a config made by `serialize`."""
     from tlfast._serialization import deserialize as deserialize_object
 

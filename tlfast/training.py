@@ -33,17 +33,18 @@ class Trainer(FineTuning, BatchCalls):
     and `train_on_batch`, so freezing or unfreezing layers needs no new `compile`.
     """
 
-    compiled = False
-    optimizer: optimizers.Optimizer | None = None
+    compiled: bool = False
+    optimizer: Any = None  # the Optimizer, once compiled
     loss: Any = None
-    history: History | None = None
-    stop_training = False
+    history: Any = None  # the History of the last fit
+    stop_training: bool = False
 
     _engine_object: Any = None
-    _losses: CompiledLosses | None = None
-    _compile_metrics: CompiledMetrics | None = None
-    _loss_tracker: Mean | None = None
-    _compile_config: dict | None = None
+    # CompiledLosses, CompiledMetrics and Mean, once compiled.
+    _losses: Any = None
+    _compile_metrics: Any = None
+    _loss_tracker: Any = None
+    _compile_config: Any = None
     _engine_ready = False
     _loss_warned = False
     _loading = False  # a file says what its training said: no need to repeat the warnings
@@ -52,7 +53,7 @@ class Trainer(FineTuning, BatchCalls):
 
     def compile(
         self,
-        optimizer: str | dict | optimizers.Optimizer = "rmsprop",
+        optimizer: str | dict[str, Any] | optimizers.Optimizer = "rmsprop",
         loss: Any = None,
         loss_weights: Any = None,
         metrics: Any = None,
@@ -127,13 +128,15 @@ class Trainer(FineTuning, BatchCalls):
         if losses is not None and self.built:
             self._warn_about_losses()
 
-    def get_compile_config(self) -> dict:
+    def get_compile_config(self) -> dict[str, Any]:
         """Return the arguments of `compile` in the layout of Keras' files, {} if not compiled."""
         if not self.compiled:
             return {}
         return _stored_compile.serialize(self._compile_config)
 
-    def compile_from_config(self, config: dict, custom_objects: Mapping | None = None) -> None:
+    def compile_from_config(
+        self, config: dict[str, Any], custom_objects: Mapping[str, Any] | None = None
+    ) -> None:
         """Compile with what `get_compile_config` stored.
 
         Args:
@@ -170,11 +173,11 @@ class Trainer(FineTuning, BatchCalls):
     # ---- metrics -------------------------------------------------------------------------------
 
     @property
-    def metrics(self) -> list:
+    def metrics(self) -> list[Any]:
         """Loss tracker, the compiled metrics as one object, trackers of single losses."""
         if not self.compiled:
             return []
-        found: list = [self._loss_tracker, self._compile_metrics]
+        found: list[Any] = [self._loss_tracker, self._compile_metrics]
         if self._losses is not None:
             found += self._losses.trackers
         return found
@@ -492,7 +495,9 @@ class Trainer(FineTuning, BatchCalls):
             self._engine_object = Engine(self)
         return self._engine_object
 
-    def _refuse_unknown(self, name: str, kwargs: dict, method: Callable) -> None:
+    def _refuse_unknown(
+        self, name: str, kwargs: dict[str, Any], method: Callable[..., Any]
+    ) -> None:
         for key in kwargs:
             if key in NOT_HERE:
                 raise TypeError(f"{name}() has no argument {key!r}. {NOT_HERE[key]}")
@@ -603,7 +608,7 @@ class Trainer(FineTuning, BatchCalls):
         # A Sequential that waits for its input shape has one output, whose name is not known.
         return list(self.output_names) if self.built else ["output"]
 
-    def _output_shapes(self) -> list[tuple]:
+    def _output_shapes(self) -> list[tuple[Any, ...]]:
         return [tuple(output.shape) for output in self.outputs]
 
     def _packed(self, outputs: list[np.ndarray]) -> Any:
@@ -654,12 +659,12 @@ class Trainer(FineTuning, BatchCalls):
         return results[0] if len(results) == 1 else results
 
 
-def _arguments(method: Callable) -> list[str]:
+def _arguments(method: Callable[..., Any]) -> list[str]:
     code = method.__code__
     return [name for name in code.co_varnames[1 : code.co_argcount] if not name.startswith("_")]
 
 
-def _known_axes(shape: tuple, like: tuple) -> tuple:
+def _known_axes(shape: tuple[Any, ...], like: tuple[Any, ...]) -> tuple[Any, ...]:
     """Return an output shape without the batch axis, unknown axes taken from the labels."""
     axes = shape[1:]
     padded = (*like[1:], *([1] * len(axes)))

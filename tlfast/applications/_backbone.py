@@ -47,18 +47,18 @@ class Request:
 
     application: str
     include_top: bool
-    weights: str | os.PathLike | None
+    weights: str | os.PathLike[str] | None
     input_tensor: KerasTensor | None
     input_shape: tuple[int | None, ...] | None
     pooling: str | None
     classes: int
-    classifier_activation: str | Callable | None
+    classifier_activation: str | Callable[..., Any] | None
     name: str | None
     include_preprocessing: bool = False
     weight_options: dict[str, Any] = field(default_factory=dict)  # which of several files
 
     def __post_init__(self) -> None:
-        self.record = _registry.lookup(self.application)
+        self.record: _registry.Backbone = _registry.lookup(self.application)
         check_weights(self.weights)
         if self.weights == "imagenet" and self.include_top and self.classes != 1000:
             raise ValueError(

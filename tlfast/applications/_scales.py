@@ -5,6 +5,7 @@ STDDEV_RGB of EfficientNet-Lite's builder (efficientnet_lite_builder.py of tenso
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 # Channel means of ImageNet in BGR order, pixels 0 to 255 (the Caffe models), and means and standard
 # deviations in RGB order, pixels 0 to 1 (the Torch models).
@@ -26,8 +27,8 @@ class Scale:
         text: the values in words, for messages.
     """
 
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     bgr: bool
     text: str
 
@@ -37,12 +38,12 @@ class Scale:
         return len({*zip(self.mean, self.std, strict=True)}) == 1
 
     @property
-    def factor(self) -> float | list[float]:
+    def factor(self) -> Any:
         """value = pixel * factor + offset; a number where the channels have the same."""
         return _short([1.0 / s for s in self.std])
 
     @property
-    def offset(self) -> float | list[float]:
+    def offset(self) -> Any:
         """See `factor`."""
         return _short([-m / s for m, s in zip(self.mean, self.std, strict=True)])
 

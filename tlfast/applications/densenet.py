@@ -19,12 +19,12 @@ _GROWTH = 32  # channels each block adds
 @application
 def DenseNet121(
     include_top: bool = True,
-    weights: str | os.PathLike | None = "imagenet",
+    weights: str | os.PathLike[str] | None = "imagenet",
     input_tensor: KerasTensor | None = None,
     input_shape: tuple[int | None, ...] | None = None,
     pooling: str | None = None,
     classes: int = 1000,
-    classifier_activation: str | Callable | None = "softmax",
+    classifier_activation: str | Callable[..., Any] | None = "softmax",
     name: str = "densenet121",
     include_preprocessing: bool = False,
 ) -> Model:
@@ -42,12 +42,12 @@ def DenseNet121(
 @application
 def DenseNet169(
     include_top: bool = True,
-    weights: str | os.PathLike | None = "imagenet",
+    weights: str | os.PathLike[str] | None = "imagenet",
     input_tensor: KerasTensor | None = None,
     input_shape: tuple[int | None, ...] | None = None,
     pooling: str | None = None,
     classes: int = 1000,
-    classifier_activation: str | Callable | None = "softmax",
+    classifier_activation: str | Callable[..., Any] | None = "softmax",
     name: str = "densenet169",
     include_preprocessing: bool = False,
 ) -> Model:
@@ -65,12 +65,12 @@ def DenseNet169(
 @application
 def DenseNet201(
     include_top: bool = True,
-    weights: str | os.PathLike | None = "imagenet",
+    weights: str | os.PathLike[str] | None = "imagenet",
     input_tensor: KerasTensor | None = None,
     input_shape: tuple[int | None, ...] | None = None,
     pooling: str | None = None,
     classes: int = 1000,
-    classifier_activation: str | Callable | None = "softmax",
+    classifier_activation: str | Callable[..., Any] | None = "softmax",
     name: str = "densenet201",
     include_preprocessing: bool = False,
 ) -> Model:
@@ -117,7 +117,8 @@ def _transition(x: KerasTensor, name: str) -> KerasTensor:
     """Half the channels, half the height and width."""
     x = _normalize(x, f"{name}_bn")
     x = layers.Activation("relu", name=f"{name}_relu")(x)
-    x = layers.Conv2D(x.shape[3] // 2, 1, use_bias=False, name=f"{name}_conv")(x)
+    channels: Any = x.shape[3]
+    x = layers.Conv2D(channels // 2, 1, use_bias=False, name=f"{name}_conv")(x)
     return layers.AveragePooling2D(2, strides=2, name=f"{name}_pool")(x)
 
 

@@ -25,6 +25,11 @@ from tlfast.applications import imagenet_utils
 from tlfast.applications._backbone import Request, application
 from tlfast.models import Model
 
+__all__ = [
+    "EfficientNetB0", "EfficientNetB1", "EfficientNetB2", "EfficientNetB3", "EfficientNetB4",
+    "EfficientNetB5", "EfficientNetB6", "EfficientNetB7", "decode_predictions", "preprocess_input",
+]
+
 # Stages: kernel size, repeats, filters in, filters out, expansion, stride.
 _STAGES = (
     (3, 1, 32, 16, 1, 1), (3, 2, 16, 24, 6, 2), (5, 2, 24, 40, 6, 2), (3, 3, 40, 80, 6, 2),
@@ -45,12 +50,12 @@ _CLASSIFIER_KERNEL = {
 @application
 def EfficientNetB0(
     include_top: bool = True,
-    weights: str | os.PathLike | None = "imagenet",
+    weights: str | os.PathLike[str] | None = "imagenet",
     input_tensor: KerasTensor | None = None,
     input_shape: tuple[int | None, ...] | None = None,
     pooling: str | None = None,
     classes: int = 1000,
-    classifier_activation: str | Callable | None = "softmax",
+    classifier_activation: str | Callable[..., Any] | None = "softmax",
     name: str = "efficientnetb0",
     include_preprocessing: bool = True,
 ) -> Model:
@@ -68,12 +73,12 @@ def EfficientNetB0(
 @application
 def EfficientNetB1(
     include_top: bool = True,
-    weights: str | os.PathLike | None = "imagenet",
+    weights: str | os.PathLike[str] | None = "imagenet",
     input_tensor: KerasTensor | None = None,
     input_shape: tuple[int | None, ...] | None = None,
     pooling: str | None = None,
     classes: int = 1000,
-    classifier_activation: str | Callable | None = "softmax",
+    classifier_activation: str | Callable[..., Any] | None = "softmax",
     name: str = "efficientnetb1",
     include_preprocessing: bool = True,
 ) -> Model:
@@ -91,12 +96,12 @@ def EfficientNetB1(
 @application
 def EfficientNetB2(
     include_top: bool = True,
-    weights: str | os.PathLike | None = "imagenet",
+    weights: str | os.PathLike[str] | None = "imagenet",
     input_tensor: KerasTensor | None = None,
     input_shape: tuple[int | None, ...] | None = None,
     pooling: str | None = None,
     classes: int = 1000,
-    classifier_activation: str | Callable | None = "softmax",
+    classifier_activation: str | Callable[..., Any] | None = "softmax",
     name: str = "efficientnetb2",
     include_preprocessing: bool = True,
 ) -> Model:
@@ -114,12 +119,12 @@ def EfficientNetB2(
 @application
 def EfficientNetB3(
     include_top: bool = True,
-    weights: str | os.PathLike | None = "imagenet",
+    weights: str | os.PathLike[str] | None = "imagenet",
     input_tensor: KerasTensor | None = None,
     input_shape: tuple[int | None, ...] | None = None,
     pooling: str | None = None,
     classes: int = 1000,
-    classifier_activation: str | Callable | None = "softmax",
+    classifier_activation: str | Callable[..., Any] | None = "softmax",
     name: str = "efficientnetb3",
     include_preprocessing: bool = True,
 ) -> Model:
@@ -137,12 +142,12 @@ def EfficientNetB3(
 @application
 def EfficientNetB4(
     include_top: bool = True,
-    weights: str | os.PathLike | None = "imagenet",
+    weights: str | os.PathLike[str] | None = "imagenet",
     input_tensor: KerasTensor | None = None,
     input_shape: tuple[int | None, ...] | None = None,
     pooling: str | None = None,
     classes: int = 1000,
-    classifier_activation: str | Callable | None = "softmax",
+    classifier_activation: str | Callable[..., Any] | None = "softmax",
     name: str = "efficientnetb4",
     include_preprocessing: bool = True,
 ) -> Model:
@@ -160,12 +165,12 @@ def EfficientNetB4(
 @application
 def EfficientNetB5(
     include_top: bool = True,
-    weights: str | os.PathLike | None = "imagenet",
+    weights: str | os.PathLike[str] | None = "imagenet",
     input_tensor: KerasTensor | None = None,
     input_shape: tuple[int | None, ...] | None = None,
     pooling: str | None = None,
     classes: int = 1000,
-    classifier_activation: str | Callable | None = "softmax",
+    classifier_activation: str | Callable[..., Any] | None = "softmax",
     name: str = "efficientnetb5",
     include_preprocessing: bool = True,
 ) -> Model:
@@ -183,12 +188,12 @@ def EfficientNetB5(
 @application
 def EfficientNetB6(
     include_top: bool = True,
-    weights: str | os.PathLike | None = "imagenet",
+    weights: str | os.PathLike[str] | None = "imagenet",
     input_tensor: KerasTensor | None = None,
     input_shape: tuple[int | None, ...] | None = None,
     pooling: str | None = None,
     classes: int = 1000,
-    classifier_activation: str | Callable | None = "softmax",
+    classifier_activation: str | Callable[..., Any] | None = "softmax",
     name: str = "efficientnetb6",
     include_preprocessing: bool = True,
 ) -> Model:
@@ -206,12 +211,12 @@ def EfficientNetB6(
 @application
 def EfficientNetB7(
     include_top: bool = True,
-    weights: str | os.PathLike | None = "imagenet",
+    weights: str | os.PathLike[str] | None = "imagenet",
     input_tensor: KerasTensor | None = None,
     input_shape: tuple[int | None, ...] | None = None,
     pooling: str | None = None,
     classes: int = 1000,
-    classifier_activation: str | Callable | None = "softmax",
+    classifier_activation: str | Callable[..., Any] | None = "softmax",
     name: str = "efficientnetb7",
     include_preprocessing: bool = True,
 ) -> Model:
@@ -315,7 +320,7 @@ def _warn_of_published_file(model: Model, request: Request) -> None:
         )
 
 
-def _normalize_pixels(x: KerasTensor, weights: str | os.PathLike | None) -> KerasTensor:
+def _normalize_pixels(x: KerasTensor, weights: str | os.PathLike[str] | None) -> KerasTensor:
     x = layers.Rescaling(1.0 / 255.0)(x)
     x = layers.Normalization(axis=3)(x)
     if isinstance(weights, str) and weights == "imagenet":
@@ -362,7 +367,7 @@ def _block(
 
 
 def _squeeze_and_excite(x: KerasTensor, narrow: int, activation: str, name: str) -> KerasTensor:
-    filters = x.shape[-1]
+    filters: Any = x.shape[-1]
     scale = layers.GlobalAveragePooling2D(name=f"{name}se_squeeze")(x)
     scale = layers.Reshape((1, 1, filters), name=f"{name}se_reshape")(scale)
     scale = _conv(scale, narrow, f"{name}se_reduce", activation=activation, use_bias=True)

@@ -27,12 +27,12 @@ from tlfast.models import Model
 @application
 def EfficientNetLite0(
     include_top: bool = True,
-    weights: str | os.PathLike | None = "imagenet",
+    weights: str | os.PathLike[str] | None = "imagenet",
     input_tensor: KerasTensor | None = None,
     input_shape: tuple[int | None, ...] | None = None,
     pooling: str | None = None,
     classes: int = 1000,
-    classifier_activation: str | Callable | None = "softmax",
+    classifier_activation: str | Callable[..., Any] | None = "softmax",
     name: str = "efficientnetlite0",
     include_preprocessing: bool = False,
 ) -> Model:
@@ -50,12 +50,12 @@ def EfficientNetLite0(
 @application
 def EfficientNetLite1(
     include_top: bool = True,
-    weights: str | os.PathLike | None = "imagenet",
+    weights: str | os.PathLike[str] | None = "imagenet",
     input_tensor: KerasTensor | None = None,
     input_shape: tuple[int | None, ...] | None = None,
     pooling: str | None = None,
     classes: int = 1000,
-    classifier_activation: str | Callable | None = "softmax",
+    classifier_activation: str | Callable[..., Any] | None = "softmax",
     name: str = "efficientnetlite1",
     include_preprocessing: bool = False,
 ) -> Model:
@@ -73,12 +73,12 @@ def EfficientNetLite1(
 @application
 def EfficientNetLite2(
     include_top: bool = True,
-    weights: str | os.PathLike | None = "imagenet",
+    weights: str | os.PathLike[str] | None = "imagenet",
     input_tensor: KerasTensor | None = None,
     input_shape: tuple[int | None, ...] | None = None,
     pooling: str | None = None,
     classes: int = 1000,
-    classifier_activation: str | Callable | None = "softmax",
+    classifier_activation: str | Callable[..., Any] | None = "softmax",
     name: str = "efficientnetlite2",
     include_preprocessing: bool = False,
 ) -> Model:

@@ -10,6 +10,8 @@ import numpy as np
 from tlfast._tensor import KerasTensor
 from tlfast.applications._scales import CAFFE_MEAN, TORCH_MEAN, TORCH_STD
 
+__all__ = ["decode_predictions", "preprocess_input"]
+
 _MODES = ("caffe", "tf", "torch")
 
 
@@ -147,7 +149,7 @@ def obtain_input_shape(
     Raises:
         ValueError: a shape that the network or its weights do not allow.
     """
-    channels = 3
+    channels: int | None = 3
     if input_shape is not None:
         input_shape = tuple(input_shape)
         if len(input_shape) != 3:
@@ -191,7 +193,7 @@ def obtain_input_shape(
     return input_shape
 
 
-def correct_pad(shape: tuple[int | None, ...], kernel_size: int) -> tuple[tuple[int, int], ...]:
+def correct_pad(shape: tuple[Any, ...], kernel_size: int) -> tuple[tuple[int, int], ...]:
     """Zero padding before a valid convolution of stride 2 that makes it TensorFlow's "same".
 
     Args:

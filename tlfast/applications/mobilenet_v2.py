@@ -28,11 +28,11 @@ def MobileNetV2(
     input_shape: tuple[int | None, ...] | None = None,
     alpha: float = 1.0,
     include_top: bool = True,
-    weights: str | os.PathLike | None = "imagenet",
+    weights: str | os.PathLike[str] | None = "imagenet",
     input_tensor: KerasTensor | None = None,
     pooling: str | None = None,
     classes: int = 1000,
-    classifier_activation: str | Callable | None = "softmax",
+    classifier_activation: str | Callable[..., Any] | None = "softmax",
     name: str | None = None,
     include_preprocessing: bool = False,
 ) -> Model:
@@ -48,7 +48,8 @@ def MobileNetV2(
         classifier_activation, name, include_preprocessing,
     )  # fmt: skip
     image = request.image(_default_size(input_shape, input_tensor))
-    rows, columns = request.input_shape[:2]
+    shape: Any = request.input_shape
+    rows, columns = shape[:2]
     if weights == "imagenet":
         rows = _weight_size(alpha, rows, columns)
         request.weight_options = {"alpha": float(alpha), "size": rows}
@@ -114,7 +115,7 @@ def _weight_size(alpha: float, rows: int | None, columns: int | None) -> int:
 def _block(
     inputs: KerasTensor, expansion: int, filters: int, stride: int, block: int
 ) -> KerasTensor:
-    channels = inputs.shape[-1]
+    channels: Any = inputs.shape[-1]
     filters = _divisible(filters)
     prefix = f"block_{block}_" if block else "expanded_conv_"
     x = inputs

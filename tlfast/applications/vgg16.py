@@ -12,16 +12,18 @@ from tlfast.applications import imagenet_utils
 from tlfast.applications._backbone import Request, application
 from tlfast.models import Model
 
+__all__ = ["VGG16", "decode_predictions", "preprocess_input"]
+
 
 @application
 def VGG16(
     include_top: bool = True,
-    weights: str | os.PathLike | None = "imagenet",
+    weights: str | os.PathLike[str] | None = "imagenet",
     input_tensor: KerasTensor | None = None,
     input_shape: tuple[int | None, ...] | None = None,
     pooling: str | None = None,
     classes: int = 1000,
-    classifier_activation: str | Callable | None = "softmax",
+    classifier_activation: str | Callable[..., Any] | None = "softmax",
     name: str = "vgg16",
     include_preprocessing: bool = False,
 ) -> Model:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from typing import Any
 
 from tlfast._tensor import KerasTensor
 from tlfast.applications._backbone import Request, application
@@ -14,12 +15,12 @@ __all__ = ["VGG19", "decode_predictions", "preprocess_input"]
 @application
 def VGG19(
     include_top: bool = True,
-    weights: str | os.PathLike | None = "imagenet",
+    weights: str | os.PathLike[str] | None = "imagenet",
     input_tensor: KerasTensor | None = None,
     input_shape: tuple[int | None, ...] | None = None,
     pooling: str | None = None,
     classes: int = 1000,
-    classifier_activation: str | Callable | None = "softmax",
+    classifier_activation: str | Callable[..., Any] | None = "softmax",
     name: str = "vgg19",
     include_preprocessing: bool = False,
 ) -> Model:

@@ -16,12 +16,12 @@ from tlfast.models import Model
 @application
 def Xception(
     include_top: bool = True,
-    weights: str | os.PathLike | None = "imagenet",
+    weights: str | os.PathLike[str] | None = "imagenet",
     input_tensor: KerasTensor | None = None,
     input_shape: tuple[int | None, ...] | None = None,
     pooling: str | None = None,
     classes: int = 1000,
-    classifier_activation: str | Callable | None = "softmax",
+    classifier_activation: str | Callable[..., Any] | None = "softmax",
     name: str = "xception",
     include_preprocessing: bool = False,
 ) -> Model:

@@ -26,9 +26,9 @@ _HOOKS = (
 )
 
 
-def plain_logs(logs: Mapping | None) -> dict:
+def plain_logs(logs: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return the logs with sorted keys and Python floats; values that are no numbers stay."""
-    plain: dict = {}
+    plain: dict[str, Any] = {}
     for key, value in sorted((logs or {}).items()):
         if isinstance(value, Mapping):
             plain.update(plain_logs(value))
@@ -50,10 +50,10 @@ class Callback(CheckedInit):
     """
 
     def __init__(self) -> None:
-        self.params: dict | None = None
+        self.params: Any = None  # what `set_params` was given
         self._model: Any = None
 
-    def set_params(self, params: dict) -> None:
+    def set_params(self, params: dict[str, Any]) -> None:
         """Take the parameters of the run."""
         self.params = params
 
@@ -66,61 +66,61 @@ class Callback(CheckedInit):
         """The model being trained."""
         return self._model
 
-    def on_batch_begin(self, batch: int, logs: dict | None = None) -> None:
+    def on_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Older name of `on_train_batch_begin`."""
 
-    def on_batch_end(self, batch: int, logs: dict | None = None) -> None:
+    def on_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Older name of `on_train_batch_end`."""
 
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Called before an epoch (counted from 0)."""
 
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Called after an epoch and its validation."""
 
-    def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Called before a training step (counted from 0 in each epoch)."""
         self.on_batch_begin(batch, logs=logs)
 
-    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Called after a training step."""
         self.on_batch_end(batch, logs=logs)
 
-    def on_test_batch_begin(self, batch: int, logs: dict | None = None) -> None:
+    def on_test_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Called before a batch of `evaluate` or of the validation."""
 
-    def on_test_batch_end(self, batch: int, logs: dict | None = None) -> None:
+    def on_test_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Called after a batch of `evaluate` or of the validation."""
 
-    def on_predict_batch_begin(self, batch: int, logs: dict | None = None) -> None:
+    def on_predict_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Called before a batch of `predict`."""
 
-    def on_predict_batch_end(self, batch: int, logs: dict | None = None) -> None:
+    def on_predict_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Called after a batch of `predict`; `logs["outputs"]` are its outputs."""
 
-    def on_train_begin(self, logs: dict | None = None) -> None:
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Called at the start of `fit`."""
 
-    def on_train_end(self, logs: dict | None = None) -> None:
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Called at the end of `fit`, with the logs of the last epoch."""
 
-    def on_test_begin(self, logs: dict | None = None) -> None:
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Called at the start of `evaluate` or of the validation."""
 
-    def on_test_end(self, logs: dict | None = None) -> None:
+    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
         """Called at the end of `evaluate` or of the validation."""
 
-    def on_predict_begin(self, logs: dict | None = None) -> None:
+    def on_predict_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Called at the start of `predict`."""
 
-    def on_predict_end(self, logs: dict | None = None) -> None:
+    def on_predict_end(self, logs: dict[str, Any] | None = None) -> None:
         """Called at the end of `predict`."""
 
 
-class Logs(dict):
+class Logs(dict[str, Any]):
     """Lists of values by name; understands the names of Keras 2, `history["acc"]`."""
 
-    def __missing__(self, key: str) -> list:
+    def __missing__(self, key: str) -> list[Any]:
         name = _keras2.logged_name(str(key), self)
         if name is None:
             raise KeyError(f"{key!r} was not logged; logged are: {', '.join(self)}")
@@ -136,15 +136,15 @@ class History(Callback):
 
     def __init__(self) -> None:
         super().__init__()
-        self.history: dict[str, list] = Logs()
+        self.history: dict[str, list[Any]] = Logs()
         self.epoch: list[int] = []
         self.backbones: list[str] = []
 
-    def on_train_begin(self, logs: dict | None = None) -> None:
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Start a new list of epochs."""
         self.epoch = []
 
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Record an epoch."""
         self.epoch.append(epoch)
         for key, value in (logs or {}).items():
@@ -171,13 +171,13 @@ class LambdaCallback(Callback):
 
     def __init__(
         self,
-        on_epoch_begin: Callable | None = None,
-        on_epoch_end: Callable | None = None,
-        on_train_begin: Callable | None = None,
-        on_train_end: Callable | None = None,
-        on_train_batch_begin: Callable | None = None,
-        on_train_batch_end: Callable | None = None,
-        **kwargs: Callable,
+        on_epoch_begin: Callable[..., Any] | None = None,
+        on_epoch_end: Callable[..., Any] | None = None,
+        on_train_begin: Callable[..., Any] | None = None,
+        on_train_end: Callable[..., Any] | None = None,
+        on_train_batch_begin: Callable[..., Any] | None = None,
+        on_train_batch_end: Callable[..., Any] | None = None,
+        **kwargs: Callable[..., Any],
     ) -> None:
         super().__init__()
         unknown = {name: value for name, value in kwargs.items() if name not in _HOOKS}
@@ -219,7 +219,7 @@ class CallbackList(Callback):
         from tlfast.callbacks._logs import ProgbarLogger
 
         super().__init__()
-        self.callbacks = _flat(callbacks)
+        self.callbacks: list[Any] = _flat(callbacks)
         for callback in self.callbacks:
             if isinstance(callback, type) or not hasattr(callback, "on_train_begin"):
                 raise TypeError(
@@ -240,7 +240,7 @@ class CallbackList(Callback):
         """Add a callback at the end."""
         self.callbacks.append(callback)
 
-    def set_params(self, params: dict) -> None:
+    def set_params(self, params: dict[str, Any]) -> None:
         """Pass the parameters of the run on."""
         self.params = params
         if params:
@@ -255,7 +255,9 @@ class CallbackList(Callback):
         for callback in self.callbacks:
             callback.set_model(model)
 
-    def _each(self, hook: str, *args: int, logs: Mapping | None, keyword: bool = False) -> None:
+    def _each(
+        self, hook: str, *args: int, logs: Mapping[str, Any] | None, keyword: bool = False
+    ) -> None:
         # One dictionary for all, so that what one callback adds the next ones see.
         logs = plain_logs(logs)
         for callback in self.callbacks:
@@ -264,67 +266,67 @@ class CallbackList(Callback):
             else:
                 getattr(callback, hook)(*args, logs)
 
-    def on_batch_begin(self, batch: int, logs: dict | None = None) -> None:
+    def on_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Call the hook of all."""
         self._each("on_batch_begin", batch, logs=logs, keyword=True)
 
-    def on_batch_end(self, batch: int, logs: dict | None = None) -> None:
+    def on_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Call the hook of all."""
         self._each("on_batch_end", batch, logs=logs, keyword=True)
 
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Call the hook of all."""
         self._each("on_epoch_begin", epoch, logs=logs)
 
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Call the hook of all."""
         self._each("on_epoch_end", epoch, logs=logs)
 
-    def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Call the hook of all."""
         self._each("on_train_batch_begin", batch, logs=logs, keyword=True)
 
-    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Call the hook of all."""
         self._each("on_train_batch_end", batch, logs=logs, keyword=True)
 
-    def on_test_batch_begin(self, batch: int, logs: dict | None = None) -> None:
+    def on_test_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Call the hook of all."""
         self._each("on_test_batch_begin", batch, logs=logs, keyword=True)
 
-    def on_test_batch_end(self, batch: int, logs: dict | None = None) -> None:
+    def on_test_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Call the hook of all."""
         self._each("on_test_batch_end", batch, logs=logs, keyword=True)
 
-    def on_predict_batch_begin(self, batch: int, logs: dict | None = None) -> None:
+    def on_predict_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Call the hook of all."""
         self._each("on_predict_batch_begin", batch, logs=logs, keyword=True)
 
-    def on_predict_batch_end(self, batch: int, logs: dict | None = None) -> None:
+    def on_predict_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Call the hook of all."""
         self._each("on_predict_batch_end", batch, logs=logs, keyword=True)
 
-    def on_train_begin(self, logs: dict | None = None) -> None:
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Call the hook of all."""
         self._each("on_train_begin", logs=logs)
 
-    def on_train_end(self, logs: dict | None = None) -> None:
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Call the hook of all."""
         self._each("on_train_end", logs=logs)
 
-    def on_test_begin(self, logs: dict | None = None) -> None:
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Call the hook of all."""
         self._each("on_test_begin", logs=logs)
 
-    def on_test_end(self, logs: dict | None = None) -> None:
+    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
         """Call the hook of all."""
         self._each("on_test_end", logs=logs)
 
-    def on_predict_begin(self, logs: dict | None = None) -> None:
+    def on_predict_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Call the hook of all."""
         self._each("on_predict_begin", logs=logs)
 
-    def on_predict_end(self, logs: dict | None = None) -> None:
+    def on_predict_end(self, logs: dict[str, Any] | None = None) -> None:
         """Call the hook of all."""
         self._each("on_predict_end", logs=logs)
 
@@ -333,7 +335,7 @@ def _is_class(thing: object) -> bool:
     return isinstance(thing, type) and issubclass(thing, Callback)
 
 
-def _flat(callbacks: object) -> list:
+def _flat(callbacks: object) -> list[Any]:
     if callbacks is None:
         return []
     if isinstance(callbacks, (list, tuple)):

@@ -3,6 +3,7 @@
 import os
 import warnings
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -34,7 +35,7 @@ class ModelCheckpoint(MonitorCallback):
 
     def __init__(
         self,
-        filepath: str | os.PathLike,
+        filepath: str | os.PathLike[str],
         monitor: str = "val_loss",
         verbose: int = 0,
         save_best_only: bool = False,
@@ -45,12 +46,12 @@ class ModelCheckpoint(MonitorCallback):
         period: int | None = None,
     ) -> None:
         super().__init__(monitor, mode, initial_value_threshold)
-        self.filepath = os.fspath(filepath)
+        self.filepath: str = os.fspath(filepath)
         self.verbose = verbose
         self.save_best_only = save_best_only
         self.save_weights_only = save_weights_only
-        self.save_freq = save_freq
-        self.period = 1
+        self.save_freq: Any = save_freq
+        self.period: int = 1
         if period is not None:
             self._set_period(period)
         self._epochs_since_saving = 0
@@ -86,16 +87,16 @@ class ModelCheckpoint(MonitorCallback):
         if self.save_freq == "epoch":
             self._path(0, None, dict.fromkeys(names, 0.0))
 
-    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Save, if it is time."""
         if self._is_due(batch):
             self._save(self._current_epoch, batch, logs)
 
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Remember the epoch."""
         self._current_epoch = epoch
 
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Save, unless it is done by batches."""
         if self.monitor_op is None and self.save_best_only:
             self._set_monitor_op()
@@ -129,7 +130,7 @@ class ModelCheckpoint(MonitorCallback):
         self._batches_since_saving = 0
         return True
 
-    def _should_save(self, epoch: int, logs: Mapping, path: str) -> bool:
+    def _should_save(self, epoch: int, logs: Mapping[str, Any], path: str) -> bool:
         if not self.save_best_only:
             if self.verbose > 0:
                 print_text(f"\nEpoch {epoch + 1}: saving model to {path}")
@@ -160,7 +161,7 @@ class ModelCheckpoint(MonitorCallback):
         self.best = current
         return True
 
-    def _save(self, epoch: int, batch: int | None, logs: dict | None) -> None:
+    def _save(self, epoch: int, batch: int | None, logs: dict[str, Any] | None) -> None:
         logs = logs or {}
         path = self._path(epoch, batch, logs)
         if not self._should_save(epoch, logs, path):
@@ -180,7 +181,7 @@ class ModelCheckpoint(MonitorCallback):
         if self.verbose > 0:
             print_text(f"\nEpoch {epoch + 1}: finished saving model to {path}")
 
-    def _path(self, epoch: int, batch: int | None, logs: Mapping) -> str:
+    def _path(self, epoch: int, batch: int | None, logs: Mapping[str, Any]) -> str:
         values = dict(logs)
         if batch is not None and "batch" not in values:
             values["batch"] = batch + 1

@@ -4,7 +4,7 @@ import csv
 import math
 import os
 from collections.abc import Iterable
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 
@@ -17,14 +17,14 @@ class ProgbarLogger(Callback):
 
     def __init__(self) -> None:
         super().__init__()
-        self.seen = 0
-        self.progbar: Progbar | None = None
+        self.seen: int = 0
+        self.progbar: Any = None  # Progbar, once started
         self.target: int | None = None
-        self.verbose = 1
-        self.epochs = 1
+        self.verbose: int = 1
+        self.epochs: int = 1
         self._called_in_fit = False
 
-    def set_params(self, params: dict) -> None:
+    def set_params(self, params: dict[str, Any]) -> None:
         """Take verbosity, number of epochs and steps."""
         self.params = params
         verbose = params["verbose"]
@@ -32,48 +32,48 @@ class ProgbarLogger(Callback):
         self.epochs = params["epochs"]
         self.target = params["steps"]
 
-    def on_train_begin(self, logs: dict | None = None) -> None:
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Keep the validation inside `fit` silent."""
         self._called_in_fit = True
 
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Print "Epoch i/n" and start a new line."""
         self._start()
         if self.verbose and self.epochs > 1:
             print_text(f"Epoch {epoch + 1}/{self.epochs}")
 
-    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Redraw."""
         self._update(batch, logs)
 
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Draw for the last time, with the validation's values."""
         self._finish(logs)
 
-    def on_test_begin(self, logs: dict | None = None) -> None:
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Start a new line, unless in `fit`."""
         if not self._called_in_fit:
             self._start()
 
-    def on_test_batch_end(self, batch: int, logs: dict | None = None) -> None:
+    def on_test_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Redraw, unless in `fit`."""
         if not self._called_in_fit:
             self._update(batch, logs)
 
-    def on_test_end(self, logs: dict | None = None) -> None:
+    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
         """Draw for the last time, unless in `fit`."""
         if not self._called_in_fit:
             self._finish(logs)
 
-    def on_predict_begin(self, logs: dict | None = None) -> None:
+    def on_predict_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Start a new line."""
         self._start()
 
-    def on_predict_batch_end(self, batch: int, logs: dict | None = None) -> None:
+    def on_predict_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Redraw, without the outputs."""
         self._update(batch, None)
 
-    def on_predict_end(self, logs: dict | None = None) -> None:
+    def on_predict_end(self, logs: dict[str, Any] | None = None) -> None:
         """Draw for the last time."""
         self._finish(logs)
 
@@ -82,12 +82,12 @@ class ProgbarLogger(Callback):
         # No name is averaged: the logs are running means already.
         self.progbar = Progbar(target=self.target, verbose=self.verbose, stateless_metrics=())
 
-    def _update(self, batch: int, logs: dict | None) -> None:
+    def _update(self, batch: int, logs: dict[str, Any] | None) -> None:
         self.seen = batch + 1
         if self.verbose == 1:
             self.progbar.update(self.seen, list((logs or {}).items()), finalize=False)
 
-    def _finish(self, logs: dict | None) -> None:
+    def _finish(self, logs: dict[str, Any] | None) -> None:
         if self.target is None:
             self.target = self.seen
             self.progbar.target = self.target
@@ -107,18 +107,18 @@ class CSVLogger(Callback):
     """
 
     def __init__(
-        self, filename: str | os.PathLike, separator: str = ",", append: bool = False
+        self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False
     ) -> None:
         super().__init__()
-        self.filename = os.fspath(filename)
+        self.filename: str = os.fspath(filename)
         self.sep = separator
         self.append = append
         self.keys: list[str] | None = None
-        self.csv_file: TextIO | None = None
+        self.csv_file: Any = None  # the open file
         self.writer: Any = None
         self._with_header = True
 
-    def on_train_begin(self, logs: dict | None = None) -> None:
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Open the file."""
         self._close()
         self._with_header = True
@@ -129,7 +129,7 @@ class CSVLogger(Callback):
         self.writer = None
         self.keys = None
 
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Write a row."""
         logs = logs or {}
         if self.keys is None:
@@ -145,7 +145,7 @@ class CSVLogger(Callback):
         self.writer.writerow({"epoch": epoch, **row})
         self.csv_file.flush()
 
-    def on_train_end(self, logs: dict | None = None) -> None:
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Close the file."""
         self._close()
 
@@ -173,7 +173,7 @@ class TerminateOnNaN(Callback):
         super().__init__()
         self.raise_error = raise_error
 
-    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Look at the loss.
 
         Raises:

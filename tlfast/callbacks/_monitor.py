@@ -2,7 +2,6 @@
 
 import operator
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -37,11 +36,11 @@ class MonitorCallback(Callback):
                 stacklevel=3,
             )
             mode = "auto"
-        self.monitor = monitor
+        self.monitor: str = monitor
         self.mode = mode
-        self.best = baseline
-        self.min_delta = abs(min_delta)
-        self.monitor_op: Callable | None = None
+        self.best: float | None = baseline
+        self.min_delta: float = abs(min_delta)
+        self.monitor_op: Any = None  # operator.lt or gt, once the metrics are known
 
     def check_monitor(self, names: list[str]) -> None:
         """Raise before the first epoch if the monitored value will never be logged.
@@ -93,8 +92,8 @@ class MonitorCallback(Callback):
         return bool(self.monitor_op(value - self.min_delta, reference))
 
 
-def _all_metrics(model: Any) -> list:
-    found = []
+def _all_metrics(model: Any) -> list[Any]:
+    found: list[Any] = []
     for metric in getattr(model, "metrics", []):
         found.extend(getattr(metric, "metrics", None) or [metric])
     return found
@@ -129,12 +128,12 @@ class EarlyStopping(MonitorCallback):
         self.baseline = baseline
         self.restore_best_weights = restore_best_weights
         self.start_from_epoch = start_from_epoch
-        self.wait = 0
-        self.stopped_epoch = 0
-        self.best_epoch = 0
-        self.best_weights: list | None = None
+        self.wait: int = 0
+        self.stopped_epoch: int = 0
+        self.best_epoch: int = 0
+        self.best_weights: list[Any] | None = None
 
-    def on_train_begin(self, logs: dict | None = None) -> None:
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Start anew, so that one object can serve several fits."""
         self.wait = 0
         self.stopped_epoch = 0
@@ -142,7 +141,7 @@ class EarlyStopping(MonitorCallback):
         self.best_epoch = 0
         self.best_weights = None
 
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Compare with the best epoch."""
         if self.monitor_op is None:
             self._set_monitor_op()
@@ -164,7 +163,7 @@ class EarlyStopping(MonitorCallback):
             self.stopped_epoch = epoch
             self.model.stop_training = True
 
-    def on_train_end(self, logs: dict | None = None) -> None:
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Say what happened and restore the weights."""
         if self.stopped_epoch > 0 and self.verbose > 0:
             print_text(f"Epoch {self.stopped_epoch + 1}: early stopping")
@@ -176,7 +175,7 @@ class EarlyStopping(MonitorCallback):
                 )
             self.model.set_weights(self.best_weights)
 
-    def get_monitor_value(self, logs: dict | None) -> float | None:
+    def get_monitor_value(self, logs: dict[str, Any] | None) -> float | None:
         """Return the watched value, or warn and return None where it is missing."""
         logs = logs or {}
         value = logs.get(self.monitor)
@@ -225,16 +224,16 @@ class ReduceLROnPlateau(MonitorCallback):
         self.verbose = verbose
         self.cooldown = cooldown
         self.min_lr = min_lr
-        self.cooldown_counter = 0
-        self.wait = 0
+        self.cooldown_counter: int = 0
+        self.wait: int = 0
 
-    def on_train_begin(self, logs: dict | None = None) -> None:
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Start anew."""
         self.best = None
         self.cooldown_counter = 0
         self.wait = 0
 
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Compare with the best epoch; log the learning rate."""
         if self.monitor_op is None:
             self._set_monitor_op()

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -20,14 +21,14 @@ class LearningRateScheduler(Callback):
         TypeError: `schedule` is not callable.
     """
 
-    def __init__(self, schedule: Callable, verbose: int = 0) -> None:
+    def __init__(self, schedule: Callable[..., Any], verbose: int = 0) -> None:
         super().__init__()
         if not callable(schedule):
             raise TypeError(f"`schedule` must be a function of the epoch, got {schedule!r}.")
         self.schedule = schedule
         self.verbose = verbose
 
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Ask the schedule and set the rate.
 
         Raises:
@@ -58,7 +59,7 @@ class LearningRateScheduler(Callback):
             return True
         return True
 
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Log the rate."""
         if logs is not None:
             logs["learning_rate"] = float(self.model.optimizer.learning_rate)

@@ -50,7 +50,7 @@ class Arm:
             words += f"-script-{PIXELS[self.pixels]}"
         return re.sub(r"[^A-Za-z0-9.%_-]+", "-", words)
 
-    def make_optimizer(self, learning_rate: float) -> optimizers.Optimizer:
+    def make_optimizer(self, learning_rate: float) -> Any:
         """A new optimizer of this arm."""
         config = {**self.optimizer["config"], "learning_rate": learning_rate}
         return optimizers.get({"class_name": self.optimizer["class_name"], "config": config})
@@ -71,7 +71,7 @@ def describe_freeze(freeze: Freeze) -> str:
 
 def make_arms(
     backbones: Sequence[str],
-    freeze: Sequence[Freeze],
+    freeze: Freeze | Sequence[Freeze],
     optimizer: Any,
     script_pixels: Mapping[str, str] | None = None,
 ) -> list[Arm]:
@@ -109,13 +109,13 @@ def make_arms(
     return arms
 
 
-def _listed(value: Any) -> list:
+def _listed(value: Any) -> list[Any]:
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
 def _optimizer(given: Any) -> tuple[str, dict[str, Any], float | None]:
     """(label, configuration, own learning rate); the label names what is not the default."""
-    made = optimizers.get(given)
+    made: Any = optimizers.get(given)
     if made is None:
         raise ValueError('`optimizer` holds None; name one, for example "adam".')
     config = made.get_config()

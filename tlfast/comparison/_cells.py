@@ -45,17 +45,17 @@ class RunFolder:
         path: the folder; made on first use.
     """
 
-    def __init__(self, path: str | os.PathLike) -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
 
     def _file(self, cell: Cell, ending: str) -> Path:
         return self.path / "cells" / f"{cell.key}{ending}"
 
-    def record(self, cell: Cell) -> dict | None:
+    def record(self, cell: Cell) -> Any:
         """What a finished training left, or None."""
         return read_json(self._file(cell, ".json"))
 
-    def put_record(self, cell: Cell, record: dict) -> None:
+    def put_record(self, cell: Cell, record: dict[str, Any]) -> None:
         """Keep the record of a finished training."""
         write_json(self._file(cell, ".json"), record)
 
@@ -87,7 +87,7 @@ class RunFolder:
         self._file(cell, ".weights.npz").unlink(missing_ok=True)
 
 
-def read_json(path: Path) -> dict | None:
+def read_json(path: Path) -> dict[str, Any] | None:
     """The content of a JSON file, or None where there is no file."""
     try:
         return json.loads(path.read_text())
@@ -125,7 +125,7 @@ class _BestEpoch(Callback):
         self.epoch = 0
         self._best = -math.inf
 
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         if logs["val_accuracy"] > self._best:
             self._best, self.epoch = logs["val_accuracy"], epoch
             self.values = [variable.numpy() for variable in self._variables]
@@ -146,23 +146,23 @@ class Clock(Callback):
         self._validation = 0.0
         self._epoch_began = self._test_began = 0.0
 
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._epoch_began = time.monotonic()
 
-    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self._check(0.0)
 
-    def on_test_begin(self, logs: dict | None = None) -> None:
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._test_began = time.monotonic()
 
-    def on_test_batch_end(self, batch: int, logs: dict | None = None) -> None:
+    def on_test_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self._check(0.0)
 
-    def on_test_end(self, logs: dict | None = None) -> None:
+    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
         # The first validation may compute features, as the test predictions will have to.
         self._validation = max(self._validation, time.monotonic() - self._test_began)
 
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self.seconds.append(time.monotonic() - self._epoch_began)
         if epoch > 0:  # the first epoch reads files and computes features
             self._check(self.seconds[-1] * (self.params["epochs"] - epoch - 1))
@@ -174,7 +174,7 @@ class Clock(Callback):
 
 def train(
     cell: Cell, network: Network, images: Images, epochs: int, deadline: float
-) -> tuple[dict, list[np.ndarray]]:
+) -> tuple[dict[str, Any], list[np.ndarray]]:
     """Run one training; the network has the weights of the best epoch afterwards.
 
     Equal, bit for bit, to building the network, `compile` and `fit` with

@@ -32,7 +32,7 @@ _TIME = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)min)?(?:(\d+(?:\.\d+
 
 @checked_arguments
 def compare(
-    data: str | os.PathLike,
+    data: str | os.PathLike[str],
     backbones: str | Sequence[str] = "EfficientNetLite0",
     freeze: Freeze | Sequence[Freeze] = ("all", "top25%", "none"),
     optimizer: Any = "adam",
@@ -42,7 +42,7 @@ def compare(
     budget: str | float | None = None,
     image_size: int | tuple[int, int] = 224,
     batch_size: int = 32,
-    weights: str | os.PathLike | None = "imagenet",
+    weights: str | os.PathLike[str] | None = "imagenet",
     train_bn: bool = False,
     script_pixels: str | None = None,
     validation: float = 0.2,
@@ -50,7 +50,7 @@ def compare(
     split_seed: int = 0,
     reference: str | None = None,
     score: str = "accuracy",
-    run_folder: str | os.PathLike | None = None,
+    run_folder: str | os.PathLike[str] | None = None,
     verbose: bool = True,
 ) -> Comparison:
     """Train frozen, partly frozen and unfrozen networks on a folder of images and compare them.

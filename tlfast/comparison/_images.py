@@ -24,7 +24,7 @@ class _Chosen(_nodes.Rows):
         super().__init__(table)
         self._rows = rows
 
-    def open(self, quiet: bool = False) -> Iterator:
+    def open(self, quiet: bool = False) -> Iterator[Any]:
         return iter(self._rows.tolist())
 
     def count(self) -> int:

@@ -69,7 +69,7 @@ class Parts:
 
 
 def divide(
-    folder: str | os.PathLike,
+    folder: str | os.PathLike[str],
     validation: float = 0.2,
     test: float = 0.25,
     seed: int = 0,
@@ -220,6 +220,6 @@ def _check_sizes(parts: Parts, top: str) -> None:
                 )
 
 
-def relative(paths: Sequence[str], top: str | os.PathLike) -> list[str]:
+def relative(paths: Sequence[str], top: str | os.PathLike[str]) -> list[str]:
     """Paths as they stand below a folder, for a record that can be moved with it."""
     return [Path(os.path.relpath(path, top)).as_posix() for path in paths]

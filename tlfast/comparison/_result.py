@@ -114,8 +114,8 @@ class Comparison:
             numbers = (f"{text:>{width}}" for text, width in zip(others, widths[1:], strict=True))
             lines.append("  ".join([f"{first:<{widths[0]}}", *numbers]).rstrip())
         lines += ["", f'{_score_name(self.score)} against "{self.reference}", in points:']
-        others = [arm for arm in self.arms if arm.name != self.reference]
-        lines += [f"  {arm.name}: {arm.verdict}" for arm in others] or ["  no other arm"]
+        rest = [arm for arm in self.arms if arm.name != self.reference]
+        lines += [f"  {arm.name}: {arm.verdict}" for arm in rest] or ["  no other arm"]
         return "\n".join([*lines, "", *self._notes()])
 
     __repr__ = __str__
@@ -171,7 +171,7 @@ class Comparison:
             "parts": self.parts,
         }
 
-    def to_json(self, path: str | os.PathLike | None = None) -> str:
+    def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
         """Everything as JSON; with a path it is also written there, whole or not at all.
 
         Args:
@@ -257,7 +257,7 @@ def arm_result(run: ArmRun, truth: np.ndarray) -> ArmResult:
 def _rate_note(run: ArmRun) -> str:
     if len(run.rates) == 1:
         return "given"
-    ends = {min(run.rates): "smallest tried", max(run.rates): "largest tried"}
+    ends: dict[Any, str] = {min(run.rates): "smallest tried", max(run.rates): "largest tried"}
     return ends.get(run.rate, "")
 
 
@@ -266,7 +266,7 @@ def add_differences(
 ) -> None:
     """Compare every arm with the reference on the seeds that both have."""
     others = [arm for arm in arms if arm is not reference and set(arm.seeds) & set(reference.seeds)]
-    pairs = []
+    pairs: list[Any] = []
     for arm in others:
         common = [seed for seed in reference.seeds if seed in arm.seeds]
         pairs.append(

@@ -34,7 +34,7 @@ class ArmRun:
     arm: Arm
     rates: list[float]
     rate: float | None = None
-    records: list[dict] = field(default_factory=list)
+    records: list[dict[str, Any]] = field(default_factory=list)
     probabilities: dict[int, np.ndarray] = field(default_factory=dict)
     skipped: list[int] = field(default_factory=list)
 
@@ -64,8 +64,8 @@ class Runner:
     ) -> None:
         self._folder, self._images, self._make_network = folder, images, make_network
         self._epochs, self._seeds, self._deadline, self._say = epochs, list(seeds), deadline, say
-        self._network: Network | None = None
-        self._network_of: tuple | None = None
+        self._network: Any = None  # Network
+        self._network_of: tuple[Any, ...] | None = None
 
     def run(self, arms: Sequence[Arm], rates: Sequence[float]) -> list[ArmRun]:
         """Run the arms in their order.
@@ -140,7 +140,7 @@ class Runner:
         run.records.append(record)
         run.probabilities[cell.seed] = probabilities
 
-    def _finish(self, cell: Cell, record: dict, network: Network) -> np.ndarray:
+    def _finish(self, cell: Cell, record: dict[str, Any], network: Network) -> np.ndarray:
         """Predict the test part with the network as it stands; keep it if it is the best so far."""
         frozen = cell.arm.freeze == "all"
         test = self._images.fixed("test") if frozen else self._images.test_alone()
@@ -163,7 +163,7 @@ class Runner:
         if time.monotonic() + cells * expected > self._deadline:
             raise OutOfTime
 
-    def _report(self, cell: Cell, record: dict) -> None:
+    def _report(self, cell: Cell, record: dict[str, Any]) -> None:
         self._say(
             f"{cell.arm.name}, rate {cell.rate:g}, seed {cell.seed}: validation accuracy "
             f"{record['validation_accuracy']:.4f} in epoch {record['best_epoch']} of "
@@ -181,7 +181,7 @@ def _quality(record: dict[str, Any]) -> tuple[float, float]:
     return record["validation_accuracy"], -math.inf if loss is None else -loss
 
 
-def keep_best(folder: Path, cell: Cell, record: dict, model: Any) -> None:
+def keep_best(folder: Path, cell: Cell, record: dict[str, Any], model: Any) -> None:
     """Save the model as best.keras if no finished cell was better on the validation part."""
     so_far = read_json(folder / "best.json")
     if so_far is not None and _quality(record) <= _quality(so_far):

@@ -21,7 +21,7 @@ class Listing:
     ignored: list[str] = field(default_factory=list)
 
 
-def check_directory(directory: str | os.PathLike) -> str:
+def check_directory(directory: str | os.PathLike[str]) -> str:
     """`directory` as str, or an error that says what is there instead."""
     if not isinstance(directory, (str, os.PathLike)):
         raise TypeError(f"directory must be a path, got {directory!r}")

@@ -59,7 +59,7 @@ class _Drawer:
             self._it.draw(i)
         self._peeked = True
 
-    def _pass(self) -> Iterator:
+    def _pass(self) -> Iterator[Any]:
         # A generator: nothing is drawn for a pass that is opened and never read.
         numbers = list(range(len(self._it)))
         if self._shuffle:
@@ -67,7 +67,7 @@ class _Drawer:
         for number in numbers:
             yield self._it.draw(number)
 
-    def epoch(self) -> list[tuple[np.ndarray, list]]:
+    def epoch(self) -> list[tuple[np.ndarray, list[Any]]]:
         """The batches of the next epoch."""
         # Validation data is looked at when it is first needed, after the first epoch of training.
         if not self._peeked:
@@ -91,13 +91,13 @@ class _Indexed(IndexedSource):
         return self._it.table.identity() if hasattr(self._it, "table") else self._it.identity()
 
     @property
-    def element_shapes(self) -> list[tuple]:
+    def element_shapes(self) -> list[tuple[Any, ...]]:
         return [tuple(self._it.image_shape)]
 
     def order(self, epoch: int, training: bool) -> list[np.ndarray]:
         return [ids.astype(np.int64) for ids, _ in self._drawer.epoch()]
 
-    def pixels(self, batches: list[np.ndarray]) -> Iterator[tuple[list, np.ndarray, Bad]]:
+    def pixels(self, batches: list[np.ndarray]) -> Iterator[tuple[list[Any], np.ndarray, Bad]]:
         for images, ids, bad in self._it.images([(ids, [None] * len(ids)) for ids in batches]):
             self.bad += bad
             yield [images], ids, bad
@@ -124,11 +124,13 @@ class _Streamed(StreamSource):
         _describe(self, it, drawer)
 
     @property
-    def element_shapes(self) -> list[tuple]:
+    def element_shapes(self) -> list[tuple[Any, ...]]:
         extra = [a.shape[1:] for a in getattr(self._it, "x_misc", [])]
         return [tuple(self._it.image_shape), *extra]
 
-    def batches(self, epoch: int, training: bool) -> Iterator[tuple[list, list | None, Any]]:
+    def batches(
+        self, epoch: int, training: bool
+    ) -> Iterator[tuple[list[Any], list[Any] | None, Any]]:
         for images, ids, bad in self._it.images(self._drawer.epoch()):
             self.bad += bad
             if len(ids):

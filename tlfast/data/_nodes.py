@@ -27,7 +27,7 @@ class Node:
     # Row numbers come one by one (None), or in arrays of this many (the last may be shorter).
     batch_size: int | None = None
 
-    def open(self, quiet: bool = False) -> Iterator:
+    def open(self, quiet: bool = False) -> Iterator[Any]:
         """Start a pass. `quiet` leaves every random state and cache as it was."""
         raise NotImplementedError
 
@@ -35,7 +35,7 @@ class Node:
         """Number of elements, INFINITE or UNKNOWN."""
         raise NotImplementedError
 
-    def values(self, quiet: bool = False) -> Iterator:
+    def values(self, quiet: bool = False) -> Iterator[Any]:
         """Start a pass over values, fetched from the table where there is one."""
         opened = self.open(quiet)
         return opened if self.table is None else self.table.values(opened)
@@ -44,10 +44,12 @@ class Node:
 class Rows(Node):
     """All rows of a table, in order."""
 
+    table: Table
+
     def __init__(self, table: Table) -> None:
         self.table = table
 
-    def open(self, quiet: bool = False) -> Iterator:
+    def open(self, quiet: bool = False) -> Iterator[Any]:
         return iter(range(self.table.count))
 
     def count(self) -> int:
@@ -57,10 +59,10 @@ class Rows(Node):
 class Values(Node):
     """Values made by calling `make` for each pass."""
 
-    def __init__(self, make: Callable[[], Iterator], count: int) -> None:
+    def __init__(self, make: Callable[[], Iterator[Any]], count: int) -> None:
         self._make, self._count = make, count
 
-    def open(self, quiet: bool = False) -> Iterator:
+    def open(self, quiet: bool = False) -> Iterator[Any]:
         return self._make()
 
     def count(self) -> int:
@@ -77,23 +79,23 @@ class Step(Node):
     def count(self) -> int:
         return self.source.count()
 
-    def open(self, quiet: bool = False) -> Iterator:
+    def open(self, quiet: bool = False) -> Iterator[Any]:
         return self.source.open(quiet)
 
 
 class Map(Step):
-    def __init__(self, source: Node, function: Callable) -> None:
+    def __init__(self, source: Node, function: Callable[..., Any]) -> None:
         super().__init__(source)
         self.table = self.batch_size = None
         self._function = function
 
-    def open(self, quiet: bool = False) -> Iterator:
+    def open(self, quiet: bool = False) -> Iterator[Any]:
         opened = self.source.values(quiet)
         return (map_leaves(as_leaf, call(self._function, value)) for value in opened)
 
 
 class Filter(Map):
-    def open(self, quiet: bool = False) -> Iterator:
+    def open(self, quiet: bool = False) -> Iterator[Any]:
         opened = self.source.values(quiet)
         return (value for value in opened if bool(call(self._function, value)))
 
@@ -101,7 +103,7 @@ class Filter(Map):
         return UNKNOWN
 
 
-def call(function: Callable, value: Any) -> Any:
+def call(function: Callable[..., Any], value: Any) -> Any:
     """Call a user's function as tf.data does: a tuple is spread over the arguments."""
     value = map_leaves(batch_array, value)
     return function(*value) if isinstance(value, tuple) else function(value)
@@ -115,11 +117,11 @@ class Batched(Step):
             self.table = None
         self.batch_size = size if self.table is not None else None
 
-    def open(self, quiet: bool = False) -> Iterator:
+    def open(self, quiet: bool = False) -> Iterator[Any]:
         by_number = self.table is not None
         return self._groups(self.source.open(quiet) if by_number else self.source.values(quiet))
 
-    def _groups(self, opened: Iterator) -> Iterator:
+    def _groups(self, opened: Iterator[Any]) -> Iterator[Any]:
         while group := list(itertools.islice(opened, self.size)):
             if self.drop and len(group) < self.size:
                 return
@@ -151,12 +153,12 @@ class Unbatched(Step):
         if source.batch_size is None:  # rows of a table are taken apart as values
             self.table = None
 
-    def open(self, quiet: bool = False) -> Iterator:
+    def open(self, quiet: bool = False) -> Iterator[Any]:
         if self.table is not None:
             return itertools.chain.from_iterable(b.tolist() for b in self.source.open(quiet))
         return self._rows(self.source.values(quiet))
 
-    def _rows(self, opened: Iterator) -> Iterator:
+    def _rows(self, opened: Iterator[Any]) -> Iterator[Any]:
         for value in opened:
             sizes: list[int] = []
             map_leaves(lambda a, sizes=sizes: sizes.append(len(a)), value)
@@ -175,7 +177,7 @@ class Taken(Step):
         super().__init__(source)
         self._number = number
 
-    def open(self, quiet: bool = False) -> Iterator:
+    def open(self, quiet: bool = False) -> Iterator[Any]:
         if self._number == 0:
             return iter(())
         opened = self.source.open(quiet)
@@ -193,7 +195,7 @@ class Skipped(Step):
         super().__init__(source)
         self._number = number
 
-    def open(self, quiet: bool = False) -> Iterator:
+    def open(self, quiet: bool = False) -> Iterator[Any]:
         if self._number < 0:
             return iter(())
         return itertools.islice(self.source.open(quiet), self._number, None)
@@ -210,14 +212,14 @@ class Repeated(Step):
         super().__init__(source)
         self._times = INFINITE if times is None or times < 0 else times
 
-    def open(self, quiet: bool = False) -> Iterator:
+    def open(self, quiet: bool = False) -> Iterator[Any]:
         if self._times == 0:
             return iter(())
         if self._times == 1:
             return self.source.open(quiet)
         return self._passes(self.source.open(quiet), quiet)
 
-    def _passes(self, opened: Iterator, quiet: bool) -> Iterator:
+    def _passes(self, opened: Iterator[Any], quiet: bool) -> Iterator[Any]:
         done = 0
         while True:
             empty = True
@@ -252,14 +254,14 @@ class Cached(Step):
         super().__init__(source)
         if self.table is not None:
             self.table = self.table.remembering()
-        self._kept: list | None = None
+        self._kept: list[Any] | None = None
 
-    def open(self, quiet: bool = False) -> Iterator:
+    def open(self, quiet: bool = False) -> Iterator[Any]:
         if self._kept is not None:
             return iter(self._kept)
         return self._fill(self.source.open(quiet), quiet)
 
-    def _fill(self, opened: Iterator, quiet: bool) -> Iterator:
+    def _fill(self, opened: Iterator[Any], quiet: bool) -> Iterator[Any]:
         kept = []
         for element in opened:
             kept.append(element)
@@ -278,17 +280,17 @@ class Shuffled(Step):
         self._seeds = op_seeds(seed)
         self._parent = Philox(*self._seeds)
 
-    def open(self, quiet: bool = False) -> Iterator:
+    def open(self, quiet: bool = False) -> Iterator[Any]:
         if not self._reshuffle:
             return self._draw(Philox(*self._seeds), quiet)
         parent = self._parent.copy() if quiet else self._parent
         seed, seed2 = parent(), parent()
         return self._draw(Philox(seed, seed2), quiet)
 
-    def _draw(self, draw: Philox, quiet: bool) -> Iterator:
+    def _draw(self, draw: Philox, quiet: bool) -> Iterator[Any]:
         # The source is opened at the first element, not with this iterator, as in tf.data.
         opened = self.source.open(quiet)
-        ring: list = list(itertools.islice(opened, self._buffer))
+        ring: list[Any] = list(itertools.islice(opened, self._buffer))
         start, capacity = 0, len(ring)
         filled = capacity
         while filled:
@@ -307,12 +309,12 @@ class Zipped(Node):
     def __init__(self, sources: Any) -> None:
         self._sources = sources
 
-    def open(self, quiet: bool = False) -> Iterator:
-        opened: list[Iterator] = []
+    def open(self, quiet: bool = False) -> Iterator[Any]:
+        opened: list[Iterator[Any]] = []
         map_leaves(lambda node: opened.append(node.values(quiet)), self._sources)
         return self._rows(opened)
 
-    def _rows(self, opened: list[Iterator]) -> Iterator:
+    def _rows(self, opened: list[Iterator[Any]]) -> Iterator[Any]:
         for row in zip(*opened, strict=False):
             items = iter(row)
             yield map_leaves(lambda _, items=items: next(items), self._sources)
@@ -329,10 +331,10 @@ class Concatenated(Node):
     def __init__(self, first: Node, second: Node) -> None:
         self._first, self._second = first, second
 
-    def open(self, quiet: bool = False) -> Iterator:
+    def open(self, quiet: bool = False) -> Iterator[Any]:
         return self._both(self._first.values(quiet), quiet)
 
-    def _both(self, opened: Iterator, quiet: bool) -> Iterator:
+    def _both(self, opened: Iterator[Any], quiet: bool) -> Iterator[Any]:
         yield from opened
         yield from self._second.values(quiet)
 

@@ -3,6 +3,7 @@
 import math
 import os
 import stat
+from typing import Any
 
 import numpy as np
 
@@ -45,7 +46,7 @@ def decode(path: str, spec: PixelSpec) -> np.ndarray:
     return _resize_tf(pixels.reshape(*pixels.shape[:2], spec.channels), spec)
 
 
-def _resize_pil(image: "Image.Image", spec: PixelSpec) -> np.ndarray:  # noqa: F821
+def _resize_pil(image: Any, spec: PixelSpec) -> np.ndarray:
     from tlfast.preprocessing._images import resize_pil
 
     image = resize_pil(

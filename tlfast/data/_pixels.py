@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -72,7 +73,8 @@ class PixelReader:
         ) as loader:
             loader.start(order.astype(np.int64), sizes)
             for wanted in batches:
-                images, places, bad = loader.next()
+                read: Any = loader.next()  # not None: there are as many as `sizes` says
+                images, places, bad = read
                 ids = needed[places].astype(np.int64)
                 reasons = {int(needed[place]): reason for place, reason in bad}
                 yield (images, ids, []) if not bad else self._mend(wanted, images, ids, reasons)

@@ -6,6 +6,7 @@ seeds become key and counter, and the default seed 87654321, follow TensorFlow's
 
 import random
 import secrets
+from typing import Any
 
 import numpy as np
 
@@ -72,7 +73,7 @@ class _GlobalSeed:
     """What `set_random_seed` leaves for later: the seed, and a stream for unseeded steps."""
 
     seed: int | None = None
-    stream: random.Random | None = None
+    stream: Any = None  # random.Random, once a seed was set
 
 
 def set_global_seed(seed: int) -> None:

@@ -48,7 +48,7 @@ class Source:
     bad: Bad = []
 
     @property
-    def element_shapes(self) -> list[tuple]:
+    def element_shapes(self) -> list[tuple[Any, ...]]:
         """Shape of one sample of each input, without the batch axis."""
         raise NotImplementedError
 
@@ -67,7 +67,7 @@ class IndexedSource(Source):
         """Sample numbers (int64) of the batches of the next epoch, in Keras' order."""
         raise NotImplementedError
 
-    def pixels(self, batches: list[np.ndarray]) -> Iterator[tuple[list, np.ndarray, Bad]]:
+    def pixels(self, batches: list[np.ndarray]) -> Iterator[tuple[list[Any], np.ndarray, Bad]]:
         """For each batch: inputs, numbers of the rows kept, (path, reason) of those left out."""
         raise NotImplementedError
 
@@ -85,7 +85,9 @@ class IndexedSource(Source):
 class StreamSource(Source):
     """Batches in the order in which they come."""
 
-    def batches(self, epoch: int, training: bool) -> Iterator[tuple[list, list | None, Any]]:
+    def batches(
+        self, epoch: int, training: bool
+    ) -> Iterator[tuple[list[Any], list[Any] | None, Any]]:
         """(inputs, targets or None, sample weights or None) of the next epoch."""
         raise NotImplementedError
 
@@ -114,14 +116,14 @@ class _Passes:
     """
 
     def __init__(
-        self, open_pass: Callable[[], Iterator], total: int | None, steps: int | None,
+        self, open_pass: Callable[[], Iterator[Any]], total: int | None, steps: int | None,
         restart: bool,
     ) -> None:
         self._open, self._total, self._steps, self._restart = open_pass, total, steps, restart
-        self._current: Iterator | None = None
+        self._current: Iterator[Any] | None = None
         self._seen = 0
 
-    def epoch(self) -> Iterator:
+    def epoch(self) -> Iterator[Any]:
         """The elements of the next epoch."""
         if self._current is None or self._steps is None or self._restart:
             self._current, self._seen = self._open(), 0
@@ -164,7 +166,7 @@ class TableSource(IndexedSource):
         return self.table.identity()
 
     @property
-    def element_shapes(self) -> list[tuple]:
+    def element_shapes(self) -> list[tuple[Any, ...]]:
         spec = self.table.spec()
         inputs = spec[0] if _is_pair(spec) else spec
         return [shape for shape, _ in _spec_leaves(inputs)]
@@ -172,7 +174,7 @@ class TableSource(IndexedSource):
     def order(self, epoch: int, training: bool) -> list[np.ndarray]:
         return list(self._passes.epoch())
 
-    def pixels(self, batches: list[np.ndarray]) -> Iterator[tuple[list, np.ndarray, Bad]]:
+    def pixels(self, batches: list[np.ndarray]) -> Iterator[tuple[list[Any], np.ndarray, Bad]]:
         for inputs, ids, bad in self.table.pixels(batches):
             self.bad += bad
             yield inputs, ids, bad
@@ -190,7 +192,7 @@ def _is_pair(spec: Any) -> bool:
     return isinstance(spec, tuple) and not (len(spec) == 2 and isinstance(spec[1], np.dtype))
 
 
-def _spec_leaves(spec: Any) -> list[tuple]:
+def _spec_leaves(spec: Any) -> list[tuple[Any, ...]]:
     if isinstance(spec, dict):
         return [leaf for item in spec.values() for leaf in _spec_leaves(item)]
     if _is_pair(spec):
@@ -204,20 +206,22 @@ class ValueSource(StreamSource):
     def __init__(
         self, passes: _Passes, class_weight: dict[int, float] | None,
         peek: Callable[[], Any] | None = None, after: Callable[[], None] | None = None,
-        names: tuple | None = None,
+        names: tuple[Any, ...] | None = None,
     ) -> None:
         self._passes, self._class_weight = passes, class_weight
         self._peek, self._after, self._names = peek, after, names
         self.bad = []
 
-    def batches(self, epoch: int, training: bool) -> Iterator[tuple[list, list | None, Any]]:
+    def batches(
+        self, epoch: int, training: bool
+    ) -> Iterator[tuple[list[Any], list[Any] | None, Any]]:
         for value in self._passes.epoch():
             yield split_batch(value, self._class_weight, self._names)
         if self._after is not None:
             self._after()
 
     @property
-    def element_shapes(self) -> list[tuple]:
+    def element_shapes(self) -> list[tuple[Any, ...]]:
         if self._peek is None:
             raise ValueError("the shapes of this data are unknown before its first batch")
         inputs, _, _ = split_batch(self._peek(), None, self._names)
@@ -225,8 +229,8 @@ class ValueSource(StreamSource):
 
 
 def split_batch(
-    value: Any, class_weight: dict[int, float] | None, names: tuple | None = None
-) -> tuple[list, list | None, Any]:
+    value: Any, class_weight: dict[int, float] | None, names: tuple[Any, ...] | None = None
+) -> tuple[list[Any], list[Any] | None, Any]:
     """A batch as users yield it, as (inputs, targets or None, weights or None)."""
     parts = tuple(value) if isinstance(value, (tuple, list)) else (value,)
     if len(parts) not in (1, 2, 3):
@@ -337,7 +341,7 @@ def _refuse(y: Any, sample_weight: Any, kind: str) -> None:
 
 
 def _dataset_source(
-    dataset: Dataset, steps: int | None, class_weight: Any, restart: bool, names: tuple
+    dataset: Dataset, steps: int | None, class_weight: Any, restart: bool, names: tuple[Any, ...]
 ) -> Source:
     node = dataset._node
     count = node.count()
@@ -352,7 +356,7 @@ def _dataset_source(
             raise ValueError(
                 "The dataset yields single samples, but a model takes batches; add .batch(32)."
             )
-        source: Source = TableSource(node.table, _Passes(node.open, total, steps, restart))
+        source: Any = TableSource(node.table, _Passes(node.open, total, steps, restart))
         source.batch_size = node.batch_size
         source.class_weight = class_weight
         if class_weight is not None and node.table.weights(np.zeros(1, np.int64)) is not None:
@@ -377,7 +381,7 @@ def _has_dicts(table: Table) -> bool:
 
 def _py_dataset_source(
     x: Any, shuffle: bool | str, steps: int | None, class_weight: Any, restart: bool,
-    names: tuple, purpose: str,
+    names: tuple[Any, ...], purpose: str,
 ) -> ValueSource:
     total = x.num_batches
     if total is None and steps is None:
@@ -385,7 +389,7 @@ def _py_dataset_source(
     if purpose == "fit":
         x.on_epoch_end()  # Keras calls it once before the first epoch, too
 
-    def open_pass() -> Iterator:
+    def open_pass() -> Iterator[Any]:
         if purpose == "evaluate":
             x.on_epoch_end()
         x.on_epoch_begin()
@@ -402,21 +406,21 @@ def _py_dataset_source(
     return source
 
 
-def _lazily(open_pass: Callable[[], Iterator]) -> Callable[[], Iterator]:
+def _lazily(open_pass: Callable[[], Iterator[Any]]) -> Callable[[], Iterator[Any]]:
     """A pass that starts at its first element: PyDatasets are not touched by unread passes."""
-    def start() -> Iterator:
+    def start() -> Iterator[Any]:
         yield from open_pass()
     return start
 
 
-def _fetch(x: Any, numbers: Iterator[int]) -> Iterator:
+def _fetch(x: Any, numbers: Iterator[int]) -> Iterator[Any]:
     """Batches in order; with several workers, fetched ahead in threads."""
     if x.workers <= 1:
         for number in numbers:
             yield x[number]
         return
     with ThreadPoolExecutor(x.workers) as pool:
-        ahead: deque = deque()
+        ahead: deque[Any] = deque()
         for number in numbers:
             ahead.append(pool.submit(x.__getitem__, number))
             if len(ahead) >= max(x.max_queue_size, 1):
@@ -427,7 +431,7 @@ def _fetch(x: Any, numbers: Iterator[int]) -> Iterator:
 
 def _array_source(
     x: Any, y: Any, sample_weight: Any, batch_size: int | None, shuffle: bool | str,
-    steps: int | None, class_weight: Any, names: tuple, restart: bool,
+    steps: int | None, class_weight: Any, names: tuple[Any, ...], restart: bool,
 ) -> TableSource:
     inputs = _arrays(x, names[0], "x")
     targets = None if y is None else _arrays(y, names[1], "y")
@@ -465,7 +469,7 @@ def _array_source(
 class _FitTable(ArrayTable):
     """Arrays as `fit` takes them: tuples of inputs, targets, weights; the last two may be None."""
 
-    def __init__(self, parts: tuple) -> None:
+    def __init__(self, parts: tuple[Any, ...]) -> None:
         super().__init__(tuple(part for part in parts if part is not None))
         self._parts = parts
 

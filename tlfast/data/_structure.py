@@ -17,7 +17,7 @@ def as_leaf(value: Any) -> np.ndarray:
     return array.astype(_NARROW.get(array.dtype, array.dtype), copy=False)
 
 
-def map_leaves(function: Callable, value: Any) -> Any:
+def map_leaves(function: Callable[..., Any], value: Any) -> Any:
     """Apply `function` to every leaf, keeping tuples and dicts."""
     if isinstance(value, tuple):
         return tuple(map_leaves(function, item) for item in value)
@@ -26,14 +26,14 @@ def map_leaves(function: Callable, value: Any) -> Any:
     return function(value)
 
 
-def leaves(value: Any) -> list:
+def leaves(value: Any) -> list[Any]:
     """All leaves, in order."""
-    found: list = []
+    found: list[Any] = []
     map_leaves(found.append, value)
     return found
 
 
-def zip_leaves(function: Callable[[list], Any], values: Iterable[Any]) -> Any:
+def zip_leaves(function: Callable[[list[Any]], Any], values: Iterable[Any]) -> Any:
     """Combine equal structures leaf by leaf: `function` gets the list of one leaf of each."""
     values = list(values)
     first = values[0]

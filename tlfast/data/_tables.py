@@ -35,7 +35,7 @@ class Table:
         """Structure of (shape, dtype) of one row."""
         raise NotImplementedError
 
-    def values(self, ids: Iterable) -> Iterator[Any]:
+    def values(self, ids: Iterable[Any]) -> Iterator[Any]:
         """The elements for row numbers or arrays of row numbers, in order."""
         raise NotImplementedError
 
@@ -43,7 +43,7 @@ class Table:
         """A hashable key: same key and same row number mean the same pixels; None if unknown."""
         raise NotImplementedError
 
-    def pixels(self, batches: list[np.ndarray]) -> Iterator[tuple[list, np.ndarray, Bad]]:
+    def pixels(self, batches: list[np.ndarray]) -> Iterator[tuple[list[Any], np.ndarray, Bad]]:
         """Inputs of each batch, the rows that could be read, and (path, reason) of the others."""
         raise NotImplementedError
 
@@ -74,14 +74,14 @@ class ArrayTable(Table):
     def spec(self) -> Any:
         return map_leaves(lambda a: (a.shape[1:], a.dtype), self.structure)
 
-    def values(self, ids: Iterable) -> Iterator[Any]:
+    def values(self, ids: Iterable[Any]) -> Iterator[Any]:
         for rows in ids:
             yield map_leaves(lambda a, rows=rows: np.asarray(a[rows]), self.structure)
 
     def identity(self) -> Any:
         return ("arrays", content_hash(leaves(self._part(0))))
 
-    def pixels(self, batches: list[np.ndarray]) -> Iterator[tuple[list, np.ndarray, Bad]]:
+    def pixels(self, batches: list[np.ndarray]) -> Iterator[tuple[list[Any], np.ndarray, Bad]]:
         inputs = leaves(self._part(0))
         for ids in batches:
             yield [a[ids] for a in inputs], ids, []
@@ -133,21 +133,23 @@ class FileTable(Table):
         pixel_spec: PixelSpec,
         on_bad_image: str = "error",
     ) -> None:
-        self.paths = self.file_paths = paths
-        self.count = len(paths)
-        self.labels = labels
+        self.paths: list[str] = paths
+        self.file_paths: list[str] | None = paths
+        self.count: int = len(paths)
+        self.labels: Any = labels
         self.label_mode = label_mode
-        self.class_names = class_names
+        self.class_names: Any = class_names
         self.pixel_spec = pixel_spec
         self.on_bad_image = on_bad_image
         self.bad: dict[str, str] = {}
-        self._kept: dict[int, np.ndarray] | None = None
+        self._kept: Any = None  # {row: pixels}, once they are to be kept
 
     def spec(self) -> Any:
         image = (self.pixel_spec.shape, self.pixel_spec.dtype)
         if self.label_mode is None:
             return image
-        label = self.targets(np.zeros(1, np.int64))[0]
+        labels: Any = self.targets(np.zeros(1, np.int64))
+        label = labels[0]
         return image, (label.shape[1:], label.dtype)
 
     def identity(self) -> Any:
@@ -170,7 +172,7 @@ class FileTable(Table):
     def weights(self, ids: np.ndarray) -> None:
         return None
 
-    def pixels(self, batches: list[np.ndarray]) -> Iterator[tuple[list, np.ndarray, Bad]]:
+    def pixels(self, batches: list[np.ndarray]) -> Iterator[tuple[list[Any], np.ndarray, Bad]]:
         if self._kept is None:
             for images, ids, bad in self._read(batches):
                 yield [images], ids, bad
@@ -184,8 +186,9 @@ class FileTable(Table):
             self.bad.update(bad)
             yield images, ids, bad
 
-    def _remembered(self, ids: np.ndarray) -> tuple[list, np.ndarray, Bad]:
-        missing = np.array([i for i in dict.fromkeys(ids.tolist()) if i not in self._kept], int)
+    def _remembered(self, ids: np.ndarray) -> tuple[list[Any], np.ndarray, Bad]:
+        wanted = dict.fromkeys(ids.tolist())
+        missing = np.array([i for i in wanted if i not in self._kept], np.int64)
         bad: Bad = []
         if len(missing):
             for images, found, new_bad in self._read([missing]):
@@ -202,7 +205,7 @@ class FileTable(Table):
         twin.bad, twin._kept = self.bad, {}
         return twin
 
-    def values(self, ids: Iterable) -> Iterator[Any]:
+    def values(self, ids: Iterable[Any]) -> Iterator[Any]:
         ids = iter(ids)
         known = len(self.bad)
         while block := list(islice(ids, _CHUNK)):

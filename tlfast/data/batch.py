@@ -22,9 +22,11 @@ class BatchArray(np.ndarray):
     def __getitem__(self, key: Any) -> "BatchArray":
         item = super().__getitem__(key)
         # Indexing a number out of an array gives a NumPy scalar, which has no `.numpy()`.
-        return item if isinstance(item, np.ndarray) else np.asarray(item).view(BatchArray)
+        if isinstance(item, np.ndarray):
+            return item  # type: ignore[return-value] # NumPy keeps the class
+        return np.asarray(item).view(BatchArray)
 
-    def __hash__(self) -> int:
+    def __hash__(self) -> int:  # type: ignore[override] # arrays have none
         """That of the number, for single numbers: labels serve as keys and go into sets."""
         if self.ndim:
             raise TypeError(f"an array of shape {self.shape} is not hashable; single numbers are")

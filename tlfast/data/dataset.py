@@ -19,8 +19,12 @@ UNKNOWN_CARDINALITY = _nodes.UNKNOWN
 class TensorSpec:
     """Shape and dtype of one array of an element; None stands for a size that varies."""
 
-    def __init__(self, shape: tuple, dtype: Any = np.float32, name: str | None = None) -> None:
-        self.shape, self.dtype, self.name = tuple(shape), np.dtype(dtype), name
+    def __init__(
+        self, shape: tuple[Any, ...], dtype: Any = np.float32, name: str | None = None
+    ) -> None:
+        self.shape: tuple[Any, ...] = tuple(shape)
+        self.dtype: np.dtype[Any] = np.dtype(dtype)
+        self.name = name
 
     def __repr__(self) -> str:
         dtype = "string" if self.dtype.kind in "OSU" else self.dtype.name
@@ -109,7 +113,7 @@ class Dataset:
                 "pass the generator function itself, without calling it"
             )
 
-        def values() -> Iterator:
+        def values() -> Iterator[Any]:
             for value in generator():
                 value = map_leaves(as_leaf, value)
                 if output_signature is not None:
@@ -134,7 +138,7 @@ class Dataset:
 
     def map(
         self,
-        map_func: Callable,
+        map_func: Callable[..., Any],
         num_parallel_calls: int | None = None,
         deterministic: bool | None = None,
     ) -> "Dataset":
@@ -148,7 +152,7 @@ class Dataset:
         """
         return self._then(_nodes.Map(self._node, map_func))
 
-    def filter(self, predicate: Callable) -> "Dataset":
+    def filter(self, predicate: Callable[..., Any]) -> "Dataset":
         """Keep the elements for which `predicate` is true."""
         return self._then(_nodes.Filter(self._node, predicate))
 
@@ -220,7 +224,7 @@ class Dataset:
         """Tuples (number, element), counting from `start`."""
         first = _whole("start", start, None)
 
-        def numbers() -> Iterator:
+        def numbers() -> Iterator[Any]:
             number = first
             while True:
                 yield np.asarray(number, np.int64)
@@ -239,10 +243,10 @@ class Dataset:
 
     # Reading
 
-    def __iter__(self) -> Iterator:
+    def __iter__(self) -> Iterator[Any]:
         return (map_leaves(batch_array, value) for value in self._node.values())
 
-    def as_numpy_iterator(self) -> Iterator:
+    def as_numpy_iterator(self) -> Iterator[Any]:
         """Iterate over plain ndarrays and NumPy scalars; it also has `.next()`, as in tf.data."""
         return _NumpyIterator(self._node.values())
 
@@ -283,7 +287,7 @@ class Dataset:
         return f"<Dataset of {self._node.count()} elements>"
 
 
-def _specs(spec: Any, lead: tuple) -> Any:
+def _specs(spec: Any, lead: tuple[Any, ...]) -> Any:
     """TensorSpecs of a table's row description, where a leaf is a pair (shape, dtype)."""
     if isinstance(spec, tuple) and len(spec) == 2 and isinstance(spec[1], np.dtype):
         return TensorSpec((*lead, *spec[0]), spec[1])
@@ -301,8 +305,8 @@ def _varies(node: _nodes.Node) -> bool:
     return not node.drop
 
 
-class _NumpyIterator(Iterator):
-    def __init__(self, values: Iterator) -> None:
+class _NumpyIterator(Iterator[Any]):
+    def __init__(self, values: Iterator[Any]) -> None:
         self._values = values
 
     def __next__(self) -> Any:

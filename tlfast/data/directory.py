@@ -22,7 +22,7 @@ _BUFFER_BATCHES, _BUFFER_ROWS = 8, 1024
 
 @checked_arguments
 def image_dataset_from_directory(
-    directory: str | os.PathLike,
+    directory: str | os.PathLike[str],
     labels: Any = "inferred",
     label_mode: str | None = "int",
     class_names: list[str] | None = None,
@@ -88,7 +88,7 @@ def image_dataset_from_directory(
     if batch_size is not None and (isinstance(batch_size, bool) or int(batch_size) < 1):
         raise ValueError(f"batch_size must be at least 1 or None, got {batch_size!r}")
     if seed is None:
-        seed = int(np.random.randint(1e6))
+        seed = int(np.random.randint(1_000_000))
 
     directory = _files.check_directory(directory)
     paths, numbers, names = _index(
@@ -153,7 +153,7 @@ def _check_labels(labels: Any, label_mode: str | None, class_names: Any) -> str 
     return None if labels is None else label_mode
 
 
-def check_choice(name: str, value: Any, allowed: tuple) -> None:
+def check_choice(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
     """Raise a ValueError that lists what is allowed, with the nearest name."""
     if value in allowed:
         return
@@ -240,10 +240,11 @@ def _check_split(split: float | None, subset: str | None, shuffle: bool, seed: A
 
 def _index(
     directory: str, labels: Any, class_names: list[str] | None, follow_links: bool, verbose: bool
-) -> tuple[list[str], np.ndarray | None, list[str] | None]:
+) -> tuple[list[str], np.ndarray | None, Any]:
     """Paths, class numbers and class names in sorted order, counted and printed as Keras does."""
     inferred = isinstance(labels, str)
-    folders = class_folders = None
+    folders: Any = None
+    class_folders: Any = None
     if inferred:
         class_folders = _files.class_folders(directory)
         folders = class_folders if class_names is None else _files.check_names(
@@ -276,7 +277,7 @@ def _index(
     return paths, np.array(numbers, np.int32), folders
 
 
-def _names_of(labels: list, count: int, directory: str) -> list[str]:
+def _names_of(labels: list[Any], count: int, directory: str) -> list[str]:
     if len(labels) != count:
         raise ValueError(
             f"labels has {len(labels)} entries, but {directory!r} holds {count} image files; give "
@@ -297,7 +298,7 @@ def _shuffle_together(
     return [paths[i] for i in order], None if numbers is None else numbers[order]
 
 
-def _count_validation(n: int, split: float, subset: str, directory: str) -> int:
+def _count_validation(n: int, split: float, subset: str | None, directory: str) -> int:
     """Number of validation images; prints Keras' lines."""
     count = int(split * n)
     if count == 0:

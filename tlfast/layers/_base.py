@@ -18,6 +18,7 @@ from tlfast._naming import auto_name, current_path, name_scope
 from tlfast._tensor import (
     KerasTensor,
     Node,
+    Shape,
     flatten,
     is_shape,
     map_structure,
@@ -64,6 +65,8 @@ def _public_attributes(cls: type) -> frozenset[str]:
 class _Finished(type):
     """Marks objects as finished after their last `__init__`, see `Layer.__setattr__`."""
 
+    _old_arguments: str  # of Operation, whose class this is
+
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         if cls._old_arguments and kwargs:
             kwargs = _keras2.renamed(cls._old_arguments, kwargs)
@@ -89,7 +92,7 @@ class Operation(metaclass=_Finished):
         if unknown:
             raise ValueError(
                 f"Unrecognized keyword arguments passed to {cls.__name__}: "
-                f"{ {k: kwargs[k] for k in unknown} }." + did_you_mean(unknown[0], accepted)
+                f"{ {k: kwargs[k] for k in unknown} }." + did_you_mean(unknown[0], accepted or ())
             )
         return super().__new__(cls)
 
@@ -160,12 +163,12 @@ class Operation(metaclass=_Finished):
         """The symbolic output of the first call; a list if there are several."""
         return self._node_attribute("output_tensors", "output")
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         """Return the arguments that rebuild the operation."""
         return {"name": self.name}
 
     @classmethod
-    def from_config(cls, config: dict) -> Any:
+    def from_config(cls, config: dict[str, Any]) -> Any:
         """Rebuild an operation from `get_config()`."""
         return cls(**config)
 
@@ -230,7 +233,7 @@ class Layer(Operation):
             raise NotImplementedError(f"{where}: autocast={autocast!r} is not supported; everything"
                                       " is float32 and there is nothing to cast")
         check_dtype(dtype, where)
-        self.built = not self._records_build
+        self.built: bool = not self._records_build
         self._trainable = trainable
         self._own_trainable: list[Variable] = []
         self._own_non_trainable: list[Variable] = []
@@ -260,7 +263,15 @@ class Layer(Operation):
         """The element type of weights and activations, "float32"."""
         return "float32"
 
-    compute_dtype = variable_dtype = dtype
+    @property
+    def compute_dtype(self) -> str:
+        """The type in which is computed, "float32"."""
+        return self.dtype
+
+    @property
+    def variable_dtype(self) -> str:
+        """The element type of weights, "float32"."""
+        return self.dtype
 
     @property
     def trainable(self) -> bool:
@@ -327,7 +338,7 @@ class Layer(Operation):
         """Return copies of the weights in the order of `weights`."""
         return [variable.numpy() for variable in self.weights]
 
-    def set_weights(self, weights: list) -> None:
+    def set_weights(self, weights: list[Any]) -> None:
         """Replace all weights.
 
         Args:
@@ -364,7 +375,7 @@ class Layer(Operation):
 
     def add_weight(
         self,
-        shape: tuple[int, ...] = (),
+        shape: Shape = (),
         initializer: Any = "glorot_uniform",
         dtype: str = "float32",
         trainable: bool = True,
@@ -382,9 +393,11 @@ class Layer(Operation):
             name: last part of the variable's path.
         """
         prefix = current_path()
+        values: Any = initializers.get(initializer)
+        sizes: Any = shape
         variable = Variable(
-            shape,
-            initializers.get(initializer),
+            sizes,
+            values,
             name=name,
             path=f"{prefix}/{name}" if prefix else f"{self.name}/{name}",
             trainable=trainable and self._trainable,
@@ -416,13 +429,13 @@ class Layer(Operation):
     def _build(self, input_shape: Any) -> None:
         """Create weights; overridden by layers that have some."""
 
-    def get_build_config(self) -> dict | None:
+    def get_build_config(self) -> dict[str, Any] | None:
         """Return the shape the layer was built for, as stored in model files."""
         if self._build_input_shape is None:
             return None
         return {"input_shape": self._build_input_shape}
 
-    def build_from_config(self, config: dict) -> None:
+    def build_from_config(self, config: dict[str, Any]) -> None:
         """Build for the shape in `get_build_config()`."""
         if config and config.get("input_shape") is not None:
             self.build(config["input_shape"])
@@ -491,7 +504,7 @@ class Layer(Operation):
         Node(self, (inputs,), recorded, flatten(outputs))
         return outputs
 
-    def _check_leaves(self, leaves: list) -> None:
+    def _check_leaves(self, leaves: list[Any]) -> None:
         for x in leaves:
             if not isinstance(x, KerasTensor):
                 hint = " Call the layer to get a tensor: x = layer(x)." if isinstance(
@@ -545,12 +558,12 @@ class Layer(Operation):
     def _registered_name(self) -> str | None:
         return None if type(self).__module__.startswith("tlfast.") else type(self).__name__
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         """Return the arguments that rebuild the layer, in Keras 3's layout."""
         return {**super().get_config(), "trainable": self.trainable, "dtype": dtype_config()}
 
     @classmethod
-    def from_config(cls, config: dict) -> Any:
+    def from_config(cls, config: dict[str, Any]) -> Any:
         """Rebuild a layer from `get_config()` or from a config in Keras' files.
 
         Args:
@@ -558,7 +571,7 @@ class Layer(Operation):
         """
         return cls(**clean_config(cls, config, _accepted_arguments(cls)))
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         from tlfast import _pickling
 
         return _pickling.reduce_layer(self)

@@ -9,7 +9,7 @@ from tlfast._errors import did_you_mean
 LEGACY_SHAPE = ("input_shape", "batch_input_shape", "input_dim")
 
 
-def dtype_config() -> dict:
+def dtype_config() -> dict[str, Any]:
     """Return how Keras 3 writes the float32 policy."""
     return {
         "module": "keras",
@@ -70,7 +70,7 @@ def check_unsupported(layer: Any, **arguments: Any) -> None:
             )
 
 
-def check_call_arguments(layer: Any, args: tuple, kwargs: dict) -> None:
+def check_call_arguments(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Raise for call arguments other than the inputs and `training`.
 
     Raises:
@@ -98,7 +98,7 @@ def check_call_arguments(layer: Any, args: tuple, kwargs: dict) -> None:
 
 
 # Arguments that Keras versions wrote into configs and that change nothing at these values.
-_HARMLESS: dict[str, tuple] = {
+_HARMLESS: dict[str, tuple[Any, ...]] = {
     "quantization_config": (None,), "lora_rank": (None,), "lora_alpha": (None,),
     "implementation": (0, 1, 2), "fused": (None, True, False), "batch_size": (None,),
     "renorm": (False,), "renorm_clipping": (None, {}), "renorm_momentum": (0.99,),
@@ -109,7 +109,9 @@ _HARMLESS: dict[str, tuple] = {
 }
 
 
-def clean_config(cls: type, config: dict, accepted: frozenset[str] | None) -> dict:
+def clean_config(
+    cls: type, config: dict[str, Any], accepted: frozenset[str] | None
+) -> dict[str, Any]:
     """Return a config of any Keras version as arguments of `cls`.
 
     Args:
@@ -139,7 +141,7 @@ def clean_config(cls: type, config: dict, accepted: frozenset[str] | None) -> di
     return config
 
 
-def shape_hint(shape: tuple, expected: tuple) -> str:
+def shape_hint(shape: tuple[Any, ...], expected: tuple[Any, ...]) -> str:
     """What to do about images (or one image) of another shape than a model's input."""
     if len(expected) != 4:
         return ""

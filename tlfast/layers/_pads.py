@@ -76,7 +76,11 @@ def window_pads(
 
 
 def check_positions(
-    name: str, shape: tuple, window: tuple[int, int], strides: tuple[int, int], padding: str,
+    name: str,
+    shape: tuple[Any, ...],
+    window: tuple[int, int],
+    strides: tuple[int, int],
+    padding: str,
     dilation: tuple[int, int] = (1, 1),
 ) -> tuple[int | None, int | None]:
     """Return the output (height, width).

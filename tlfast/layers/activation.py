@@ -1,6 +1,7 @@
 """Activations as layers."""
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 from tlfast import activations
@@ -20,12 +21,12 @@ class Activation(Layer):
 
     def __init__(self, activation: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.activation = activations.get(activation)
+        self.activation: Callable[..., Any] = activations.get(activation)
 
     def lower(self, g: Any, inputs: list[int], training: bool) -> int:
         return emit_activation(g, self.name, self.activation, inputs[0])
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "activation": activations.serialize(self.activation)}
 
 
@@ -69,9 +70,11 @@ class ReLU(Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.max_value = None if max_value is None else _number(self, "max_value", max_value)
-        self.negative_slope = _number(self, "negative_slope", negative_slope or 0.0)
-        self.threshold = _number(self, "threshold", threshold or 0.0)
+        self.max_value: float | None = (
+            None if max_value is None else _number(self, "max_value", max_value)
+        )
+        self.negative_slope: float = _number(self, "negative_slope", negative_slope or 0.0)
+        self.threshold: float = _number(self, "threshold", threshold or 0.0)
         if (
             self.threshold
             or self.max_value not in (None, 6.0)
@@ -90,7 +93,7 @@ class ReLU(Layer):
             kind, alpha = ("relu" if self.max_value is None else "relu6"), None
         return emit_kind(g, self.name, inputs[0], kind, alpha)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "max_value": self.max_value,
@@ -118,16 +121,16 @@ class LeakyReLU(Layer):
             warnings.warn("Argument `alpha` is deprecated. Use `negative_slope` instead.",
                           stacklevel=2)
             negative_slope = alpha
-        self.negative_slope = _number(self, "negative_slope", negative_slope)
+        self.negative_slope: float = _number(self, "negative_slope", negative_slope)
 
     def lower(self, g: Any, inputs: list[int], training: bool) -> int:
         return emit_kind(g, self.name, inputs[0], "leaky_relu", self.negative_slope)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "negative_slope": self.negative_slope}
 
     @classmethod
-    def from_config(cls, config: dict) -> "LeakyReLU":
+    def from_config(cls, config: dict[str, Any]) -> "LeakyReLU":
         config = dict(config)
         if "alpha" in config:  # the name in Keras 2
             config["negative_slope"] = config.pop("alpha")
@@ -146,12 +149,12 @@ class ELU(Layer):
 
     def __init__(self, alpha: float = 1.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.alpha = _number(self, "alpha", alpha)
+        self.alpha: float = _number(self, "alpha", alpha)
 
     def lower(self, g: Any, inputs: list[int], training: bool) -> int:
         return emit_kind(g, self.name, inputs[0], "elu", self.alpha)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "alpha": self.alpha}
 
 
@@ -178,5 +181,5 @@ class Softmax(Layer):
     def lower(self, g: Any, inputs: list[int], training: bool) -> int:
         return emit_kind(g, self.name, inputs[0], "softmax")
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "axis": self.axis}

@@ -1,5 +1,6 @@
 """Convolutions over images."""
 
+from collections.abc import Callable
 from typing import Any
 
 from tlfast import _keras2, activations, initializers, regularizers
@@ -49,22 +50,22 @@ class _Convolution(Layer):
     ) -> None:
         super().__init__(activity_regularizer=activity_regularizer, **kwargs)
         where = f"layer '{self.name}' ({type(self).__name__})"
-        self.kernel_size = pair("kernel_size", kernel_size, where)
-        self.strides = pair("strides", strides, where)
-        self.dilation_rate = pair("dilation_rate", dilation_rate, where)
-        self.padding = padding_name(padding, where)
-        self.data_format = check_data_format(data_format, where)
+        self.kernel_size: tuple[int, int] = pair("kernel_size", kernel_size, where)
+        self.strides: tuple[int, int] = pair("strides", strides, where)
+        self.dilation_rate: tuple[int, int] = pair("dilation_rate", dilation_rate, where)
+        self.padding: str = padding_name(padding, where)
+        self.data_format: str = check_data_format(data_format, where)
         if max(self.strides) > 1 and max(self.dilation_rate) > 1:
             raise ValueError(
                 f"{where}: `strides > 1` not supported in conjunction with `dilation_rate > 1`. "
                 f"Received: strides={self.strides} and dilation_rate={self.dilation_rate}"
             )
         check_unsupported(self, bias_constraint=bias_constraint)
-        self.activation = activations.get(activation)
+        self.activation: Callable[..., Any] = activations.get(activation)
         self.use_bias = use_bias
-        self.bias_initializer = initializers.get(bias_initializer)
-        self.bias_regularizer = regularizers.get(bias_regularizer)
-        self.bias = None
+        self.bias_initializer: Any = initializers.get(bias_initializer)
+        self.bias_regularizer: Any = regularizers.get(bias_regularizer)
+        self.bias: Any = None  # Variable, once built
         self._channels: int | None = None
 
     def _add_bias(self, size: int) -> None:
@@ -93,7 +94,7 @@ class _Convolution(Layer):
                                         self.padding, self.dilation_rate)
         return (input_shape[0], height, width, self._filters(input_shape))
 
-    def _window(self, g: Any, x: int) -> dict:
+    def _window(self, g: Any, x: int) -> dict[str, Any]:
         return {
             "strides": self.strides,
             "dilation": self.dilation_rate,
@@ -104,7 +105,7 @@ class _Convolution(Layer):
     def _bias_core(self) -> Any:
         return self.bias.core if self.use_bias else None
 
-    def _window_config(self) -> dict:
+    def _window_config(self) -> dict[str, Any]:
         return {
             "kernel_size": self.kernel_size,
             "strides": self.strides,
@@ -162,16 +163,16 @@ class Conv2D(_Convolution):
             bias_initializer, bias_regularizer, activity_regularizer, bias_constraint, **kwargs,
         )
         check_unsupported(self, kernel_constraint=kernel_constraint)
-        self.filters = positive_int(self, "filters", filters)
-        self.groups = positive_int(self, "groups", groups)
+        self.filters: int = positive_int(self, "filters", filters)
+        self.groups: int = positive_int(self, "groups", groups)
         if self.filters % self.groups:
             raise ValueError(
                 "The number of filters must be evenly divisible by the number of groups. "
                 f"Received: groups={groups}, filters={filters} in layer '{self.name}'."
             )
-        self.kernel_initializer = initializers.get(kernel_initializer)
-        self.kernel_regularizer = regularizers.get(kernel_regularizer)
-        self.kernel = None
+        self.kernel_initializer: Any = initializers.get(kernel_initializer)
+        self.kernel_regularizer: Any = regularizers.get(kernel_regularizer)
+        self.kernel: Any = None  # Variable, once built
 
     def _build(self, input_shape: Shape) -> None:
         channels = self._known_channels(input_shape)
@@ -195,7 +196,7 @@ class Conv2D(_Convolution):
                   groups=self.groups, **self._window(g, inputs[0]))
         return emit_activation(g, self.name, self.activation, x)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "filters": self.filters,
@@ -259,10 +260,10 @@ class DepthwiseConv2D(_Convolution):
             bias_initializer, bias_regularizer, activity_regularizer, bias_constraint, **kwargs,
         )
         check_unsupported(self, depthwise_constraint=depthwise_constraint)
-        self.depth_multiplier = positive_int(self, "depth_multiplier", depth_multiplier)
-        self.depthwise_initializer = initializers.get(depthwise_initializer)
-        self.depthwise_regularizer = regularizers.get(depthwise_regularizer)
-        self.kernel = None
+        self.depth_multiplier: int = positive_int(self, "depth_multiplier", depth_multiplier)
+        self.depthwise_initializer: Any = initializers.get(depthwise_initializer)
+        self.depthwise_regularizer: Any = regularizers.get(depthwise_regularizer)
+        self.kernel: Any = None  # Variable, once built
 
     @property
     def depthwise_kernel(self) -> Any:
@@ -279,14 +280,15 @@ class DepthwiseConv2D(_Convolution):
         self._channels = channels
 
     def _filters(self, input_shape: Shape) -> int:
-        return input_shape[-1] * self.depth_multiplier
+        channels: Any = input_shape[-1]
+        return channels * self.depth_multiplier
 
     def lower(self, g: Any, inputs: list[int], training: bool) -> int:
         x = g.add("depthwise_conv2d", inputs, [self.kernel.core, self._bias_core()], self.name,
                   **self._window(g, inputs[0]))
         return emit_activation(g, self.name, self.activation, x)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "depth_multiplier": self.depth_multiplier,
@@ -358,13 +360,14 @@ class SeparableConv2D(_Convolution):
         )
         check_unsupported(self, depthwise_constraint=depthwise_constraint,
                           pointwise_constraint=pointwise_constraint)
-        self.filters = positive_int(self, "filters", filters)
-        self.depth_multiplier = positive_int(self, "depth_multiplier", depth_multiplier)
-        self.depthwise_initializer = initializers.get(depthwise_initializer)
-        self.pointwise_initializer = initializers.get(pointwise_initializer)
-        self.depthwise_regularizer = regularizers.get(depthwise_regularizer)
-        self.pointwise_regularizer = regularizers.get(pointwise_regularizer)
-        self.depthwise_kernel = self.pointwise_kernel = None
+        self.filters: int = positive_int(self, "filters", filters)
+        self.depth_multiplier: int = positive_int(self, "depth_multiplier", depth_multiplier)
+        self.depthwise_initializer: Any = initializers.get(depthwise_initializer)
+        self.pointwise_initializer: Any = initializers.get(pointwise_initializer)
+        self.depthwise_regularizer: Any = regularizers.get(depthwise_regularizer)
+        self.pointwise_regularizer: Any = regularizers.get(pointwise_regularizer)
+        self.depthwise_kernel: Any = None  # Variables, once built
+        self.pointwise_kernel: Any = None
 
     def _build(self, input_shape: Shape) -> None:
         channels = self._known_channels(input_shape)
@@ -389,7 +392,7 @@ class SeparableConv2D(_Convolution):
                   strides=(1, 1), dilation=(1, 1), groups=1, pads=(0, 0, 0, 0))
         return emit_activation(g, self.name, self.activation, x)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "depth_multiplier": self.depth_multiplier,

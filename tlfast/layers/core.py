@@ -1,5 +1,6 @@
 """Input, Dense and Identity."""
 
+from collections.abc import Callable
 from typing import Any
 
 from tlfast import _keras2, activations, initializers, regularizers
@@ -56,7 +57,7 @@ class InputLayer(Layer):
             raise ValueError("You must pass a `shape` argument.")
         if batch_shape is None:
             batch_shape = (batch_size, *standardize_shape(shape))
-        self.batch_shape = standardize_shape(batch_shape)
+        self.batch_shape: Shape = standardize_shape(batch_shape)
         if input_tensor is None:
             input_tensor = KerasTensor(self.batch_shape, name=name)
         Node(self, (), {}, [input_tensor])
@@ -68,7 +69,7 @@ class InputLayer(Layer):
         raise TypeError(f"Input layer '{self.name}' is where a model starts; it is not called on "
                         "tensors")
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {
             "batch_shape": self.batch_shape,
             "dtype": "float32",
@@ -79,7 +80,7 @@ class InputLayer(Layer):
         }
 
     @classmethod
-    def from_config(cls, config: dict) -> "InputLayer":
+    def from_config(cls, config: dict[str, Any]) -> "InputLayer":
         config = {k: v for k, v in config.items() if k not in ("trainable",)}
         return super().from_config(config)
 
@@ -161,14 +162,15 @@ class Dense(Layer):
             self, kernel_constraint=kernel_constraint, bias_constraint=bias_constraint,
             lora_rank=lora_rank, lora_alpha=lora_alpha, quantization_config=quantization_config,
         )
-        self.units = positive_int(self, "units", units)
-        self.activation = activations.get(activation)
+        self.units: int = positive_int(self, "units", units)
+        self.activation: Callable[..., Any] = activations.get(activation)
         self.use_bias = use_bias
-        self.kernel_initializer = initializers.get(kernel_initializer)
-        self.bias_initializer = initializers.get(bias_initializer)
-        self.kernel_regularizer = regularizers.get(kernel_regularizer)
-        self.bias_regularizer = regularizers.get(bias_regularizer)
-        self.kernel = self.bias = None
+        self.kernel_initializer: Any = initializers.get(kernel_initializer)
+        self.bias_initializer: Any = initializers.get(bias_initializer)
+        self.kernel_regularizer: Any = regularizers.get(kernel_regularizer)
+        self.bias_regularizer: Any = regularizers.get(bias_regularizer)
+        self.kernel: Any = None  # Variables, once built
+        self.bias: Any = None
 
     def _build(self, input_shape: Shape) -> None:
         self.kernel = self.add_weight(
@@ -192,7 +194,7 @@ class Dense(Layer):
         x = g.add("dense", inputs, weights, self.name)
         return emit_activation(g, self.name, self.activation, x)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "units": self.units,

@@ -148,7 +148,7 @@ class Concatenate(_Merge):
 
     def compute_output_shape(self, input_shape: Any) -> Shape:
         shapes = self._check_list(input_shape)
-        sizes = [s[-1] for s in shapes]
+        sizes: list[Any] = [s[-1] for s in shapes]
         before = tuple(
             next((s[axis] for s in shapes if s[axis] is not None), None)
             for axis in range(len(shapes[0]) - 1)
@@ -160,35 +160,35 @@ class Concatenate(_Merge):
             return inputs[0]
         return g.add("concat", inputs, [], self.name, axis=len(g.shape(inputs[0])) - 1)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "axis": self.axis}
 
 
-def add(inputs: list, **kwargs: Any) -> Any:
+def add(inputs: list[Any], **kwargs: Any) -> Any:
     """Return the sum of a list of tensors; keyword arguments as `Add`."""
     return Add(**kwargs)(inputs)
 
 
-def subtract(inputs: list, **kwargs: Any) -> Any:
+def subtract(inputs: list[Any], **kwargs: Any) -> Any:
     """Return the first of two tensors minus the second; keyword arguments as `Subtract`."""
     return Subtract(**kwargs)(inputs)
 
 
-def multiply(inputs: list, **kwargs: Any) -> Any:
+def multiply(inputs: list[Any], **kwargs: Any) -> Any:
     """Return the product of a list of tensors; keyword arguments as `Multiply`."""
     return Multiply(**kwargs)(inputs)
 
 
-def average(inputs: list, **kwargs: Any) -> Any:
+def average(inputs: list[Any], **kwargs: Any) -> Any:
     """Return the mean of a list of tensors; keyword arguments as `Average`."""
     return Average(**kwargs)(inputs)
 
 
-def maximum(inputs: list, **kwargs: Any) -> Any:
+def maximum(inputs: list[Any], **kwargs: Any) -> Any:
     """Return the elementwise maximum of a list of tensors; keyword arguments as `Maximum`."""
     return Maximum(**kwargs)(inputs)
 
 
-def concatenate(inputs: list, axis: int = -1, **kwargs: Any) -> Any:
+def concatenate(inputs: list[Any], axis: int = -1, **kwargs: Any) -> Any:
     """Return a list of tensors joined along the last axis; arguments as `Concatenate`."""
     return Concatenate(axis=axis, **kwargs)(inputs)

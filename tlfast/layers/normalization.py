@@ -86,22 +86,25 @@ class BatchNormalization(Layer):
             renorm=renorm, renorm_clipping=renorm_clipping or None, synchronized=synchronized,
         )
         # Files of Keras 2 hold the axis as a list of one.
-        self.axis = axis[0] if isinstance(axis, (list, tuple)) and len(axis) == 1 else axis
-        self.momentum = float(momentum)
-        self.epsilon = float(epsilon)
+        self.axis: Any = axis[0] if isinstance(axis, (list, tuple)) and len(axis) == 1 else axis
+        self.momentum: float = float(momentum)
+        self.epsilon: float = float(epsilon)
         if not 0 <= self.momentum <= 1:
             raise ValueError(f"layer '{self.name}': `momentum` is between 0 and 1. Received: "
                              f"momentum={momentum}")
         self.center = center
         self.scale = scale
-        self.beta_initializer = initializers.get(beta_initializer)
-        self.gamma_initializer = initializers.get(gamma_initializer)
-        self.moving_mean_initializer = initializers.get(moving_mean_initializer)
-        self.moving_variance_initializer = initializers.get(moving_variance_initializer)
-        self.beta_regularizer = regularizers.get(beta_regularizer)
-        self.gamma_regularizer = regularizers.get(gamma_regularizer)
+        self.beta_initializer: Any = initializers.get(beta_initializer)
+        self.gamma_initializer: Any = initializers.get(gamma_initializer)
+        self.moving_mean_initializer: Any = initializers.get(moving_mean_initializer)
+        self.moving_variance_initializer: Any = initializers.get(moving_variance_initializer)
+        self.beta_regularizer: Any = regularizers.get(beta_regularizer)
+        self.gamma_regularizer: Any = regularizers.get(gamma_regularizer)
         self.renorm_momentum = renorm_momentum
-        self.gamma = self.beta = self.moving_mean = self.moving_variance = None
+        self.gamma: Any = None  # Variables, once built
+        self.beta: Any = None
+        self.moving_mean: Any = None
+        self.moving_variance: Any = None
 
     def _build(self, input_shape: Shape) -> None:
         last_axis(self, self.axis, len(input_shape))
@@ -132,7 +135,7 @@ class BatchNormalization(Layer):
         return g.add("batch_norm", inputs, weights, self.name, epsilon=self.epsilon,
                      momentum=self.momentum, training=bool(training and self.trainable))
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "axis": self.axis,

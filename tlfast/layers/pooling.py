@@ -36,10 +36,12 @@ class _Pooling(Layer):
     ) -> None:
         super().__init__(name=name, **kwargs)
         where = f"layer '{self.name}' ({type(self).__name__})"
-        self.pool_size = pair("pool_size", pool_size, where)
-        self.strides = self.pool_size if strides is None else pair("strides", strides, where)
-        self.padding = padding_name(padding, where)
-        self.data_format = check_data_format(data_format, where)
+        self.pool_size: tuple[int, int] = pair("pool_size", pool_size, where)
+        self.strides: tuple[int, int] = (
+            self.pool_size if strides is None else pair("strides", strides, where)
+        )
+        self.padding: str = padding_name(padding, where)
+        self.data_format: str = check_data_format(data_format, where)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         height, width = check_positions(self.name, input_shape, self.pool_size, self.strides,
@@ -51,7 +53,7 @@ class _Pooling(Layer):
         return g.add(self._core_op, inputs, [], self.name, pool=self.pool_size,
                      strides=self.strides, pads=pads)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "pool_size": self.pool_size,
@@ -108,7 +110,7 @@ class _GlobalPooling(Layer):
         self, data_format: str | None = None, keepdims: bool = False, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        self.data_format = check_data_format(data_format, f"layer '{self.name}'")
+        self.data_format: str = check_data_format(data_format, f"layer '{self.name}'")
         self.keepdims = keepdims
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
@@ -121,7 +123,7 @@ class _GlobalPooling(Layer):
             x = g.add("reshape", [x], [], f"{self.name}/keepdims", shape=(1, 1, g.shape(x)[1]))
         return x
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "data_format": self.data_format,

@@ -58,7 +58,7 @@ class Rescaling(Layer):
         return g.add("scale_shift", inputs, [], self.name, scale=_factors(self.scale),
                      shift=_factors(self.offset), reverse_channels=False)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         def plain(value: Any) -> Any:
             return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
 
@@ -95,11 +95,13 @@ class Normalization(Layer):
                 f"layer '{self.name}' (Normalization): only the last axis, axis=-1, is supported. "
                 f"Received: axis={axis}"
             )
-        self.axis = axes
+        self.axis: list[int] = axes
         self.input_mean = mean
         self.input_variance = variance
         self.invert = False
-        self.adapt_mean = self.adapt_variance = self.count = None
+        self.adapt_mean: Any = None  # Variables, once built
+        self.adapt_variance: Any = None
+        self.count: Any = None
 
     def _build(self, input_shape: Shape) -> None:
         last_axis(self, self.axis, len(input_shape))
@@ -132,8 +134,9 @@ class Normalization(Layer):
                 "Cannot `adapt` a Normalization layer that is initialized with static `mean` and "
                 f"`variance`, you passed mean {self.input_mean} and variance {self.input_variance}."
             )
-        batches: Iterable = [data] if isinstance(data, np.ndarray) else data
-        count, total, squares, last_shape = 0, 0.0, 0.0, None
+        batches: Iterable[Any] = [data] if isinstance(data, np.ndarray) else data
+        count, total, squares = 0, 0.0, 0.0
+        last_shape: Any = None
         for batch in batches:
             values = np.asarray(batch, np.float64)
             last_shape = values.shape
@@ -161,7 +164,7 @@ class Normalization(Layer):
         return g.add("batch_norm", inputs, weights, self.name, epsilon=1e-14, momentum=0.99,
                      training=False)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         def plain(value: Any) -> Any:
             return None if value is None else np.asarray(value, np.float64).tolist()
 
@@ -182,7 +185,7 @@ class _RandomLayer(Layer):
 
     def __init__(self, seed: int | None, data_format: str | None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.data_format = check_data_format(data_format, f"layer '{self.name}'")
+        self.data_format: str = check_data_format(data_format, f"layer '{self.name}'")
         self.seed = seed
         self._seed = layer_seed(self, seed)
 
@@ -208,7 +211,7 @@ class _RandomLayer(Layer):
             )
         return float(bounds[0]), float(bounds[1])
 
-    def _affine(self) -> dict:
+    def _affine(self) -> dict[str, Any]:
         raise NotImplementedError(type(self).__name__)
 
     def _call_eagerly(self, inputs: Any, training: bool | None) -> Any:
@@ -226,7 +229,7 @@ class _RandomLayer(Layer):
         }
         return g.add("random_affine", inputs, [], self.name, seed=self._seed, **attributes)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "data_format": self.data_format}
 
 
@@ -248,12 +251,12 @@ class RandomFlip(_RandomLayer):
         **kwargs: Any,
     ) -> None:
         super().__init__(seed, data_format, **kwargs)
-        self.mode = self._choice("mode", mode, _FLIPS)
+        self.mode: str = self._choice("mode", mode, _FLIPS)
 
-    def _affine(self) -> dict:
+    def _affine(self) -> dict[str, Any]:
         return {"flip": self.mode}
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "seed": self.seed, "mode": self.mode}
 
 
@@ -282,18 +285,18 @@ class RandomRotation(_RandomLayer):
         **kwargs: Any,
     ) -> None:
         super().__init__(seed, data_format, **kwargs)
-        self.factor = self._range("factor", factor)
-        self.fill_mode = self._choice("fill_mode", fill_mode, _FILL_MODES)
-        self.interpolation = self._choice("interpolation", interpolation, _INTERPOLATIONS)
-        self.fill_value = float(fill_value)
+        self.factor: tuple[float, float] = self._range("factor", factor)
+        self.fill_mode: str = self._choice("fill_mode", fill_mode, _FILL_MODES)
+        self.interpolation: str = self._choice("interpolation", interpolation, _INTERPOLATIONS)
+        self.fill_value: float = float(fill_value)
 
-    def _affine(self) -> dict:
+    def _affine(self) -> dict[str, Any]:
         return {
             "rotation": self.factor, "fill_mode": self.fill_mode, "fill_value": self.fill_value,
             "interpolation": self.interpolation,
         }
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "factor": self.factor,
@@ -334,17 +337,17 @@ class RandomZoom(_RandomLayer):
         self.width_factor = width_factor
         self._height = self._range("height_factor", height_factor)
         self._width = None if width_factor is None else self._range("width_factor", width_factor)
-        self.fill_mode = self._choice("fill_mode", fill_mode, _FILL_MODES)
-        self.interpolation = self._choice("interpolation", interpolation, _INTERPOLATIONS)
-        self.fill_value = float(fill_value)
+        self.fill_mode: str = self._choice("fill_mode", fill_mode, _FILL_MODES)
+        self.interpolation: str = self._choice("interpolation", interpolation, _INTERPOLATIONS)
+        self.fill_value: float = float(fill_value)
 
-    def _affine(self) -> dict:
+    def _affine(self) -> dict[str, Any]:
         return {
             "zoom_h": self._height, "zoom_w": self._width, "fill_mode": self.fill_mode,
             "fill_value": self.fill_value, "interpolation": self.interpolation,
         }
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "height_factor": self.height_factor,

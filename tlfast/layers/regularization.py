@@ -46,7 +46,9 @@ class Dropout(Layer):
             )
         self.rate = rate
         self.seed = seed
-        self.noise_shape = None if noise_shape is None else tuple(noise_shape)
+        self.noise_shape: tuple[int | None, ...] | None = (
+            None if noise_shape is None else tuple(noise_shape)
+        )
         self._seed = layer_seed(self, seed)
 
     def _build(self, input_shape: Shape) -> None:
@@ -72,7 +74,7 @@ class Dropout(Layer):
         per_sample = self._per_sample(len(g.shape(inputs[0])))
         return _emit_dropout(g, self.name, inputs[0], self.rate, self._seed, per_sample)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "rate": self.rate,
@@ -120,7 +122,7 @@ class SpatialDropout2D(Layer):
             )
         self.rate = rate
         self.seed = seed
-        self.data_format = check_data_format(data_format, f"layer '{self.name}'")
+        self.data_format: str = check_data_format(data_format, f"layer '{self.name}'")
         self._seed = layer_seed(self, seed)
 
     def lower(self, g: Any, inputs: list[int], training: bool) -> int:
@@ -135,7 +137,7 @@ class SpatialDropout2D(Layer):
         x = g.add("reshape", [x], [], f"{self.name}/expand", shape=(1, 1, channels))
         return g.add("multiply", [inputs[0], x], [], self.name)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {
             "rate": self.rate,
             "seed": self.seed,
@@ -145,7 +147,7 @@ class SpatialDropout2D(Layer):
         }
 
     @classmethod
-    def from_config(cls, config: dict) -> "SpatialDropout2D":
+    def from_config(cls, config: dict[str, Any]) -> "SpatialDropout2D":
         config = dict(config)
         trainable = config.pop("trainable", True)
         config.pop("noise_shape", None)

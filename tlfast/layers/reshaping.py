@@ -22,8 +22,8 @@ def _sides(name: str, value: Any, where: str) -> Sides:
     ):
         rows, columns = (pair(name, v, where, minimum=0) for v in value)
         return rows, columns
-    rows, columns = pair(name, value, where, minimum=0)
-    return (rows, rows), (columns, columns)
+    high, wide = pair(name, value, where, minimum=0)
+    return (high, high), (wide, wide)
 
 
 class ZeroPadding2D(Layer):
@@ -42,8 +42,8 @@ class ZeroPadding2D(Layer):
     ) -> None:
         super().__init__(**kwargs)
         where = f"layer '{self.name}' (ZeroPadding2D)"
-        self.data_format = check_data_format(data_format, where)
-        self.padding = _sides("padding", padding, where)
+        self.data_format: str = check_data_format(data_format, where)
+        self.padding: Sides = _sides("padding", padding, where)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         batch, height, width, channels = input_shape
@@ -55,7 +55,7 @@ class ZeroPadding2D(Layer):
         pads = (*self.padding[0], *self.padding[1])
         return g.add("zero_pad2d", inputs, [], self.name, pads=pads) if any(pads) else inputs[0]
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "padding": self.padding, "data_format": self.data_format}
 
 
@@ -77,8 +77,10 @@ class Cropping2D(Layer):
         super().__init__(**kwargs)
         where = f"layer '{self.name}' (Cropping2D)"
         self._cuts_last = data_format == "channels_first"
-        self.data_format = data_format if self._cuts_last else check_data_format(data_format, where)
-        self.cropping = _sides("cropping", cropping, where)
+        self.data_format: str | None = (
+            data_format if self._cuts_last else check_data_format(data_format, where)
+        )
+        self.cropping: Sides = _sides("cropping", cropping, where)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         first = 2 if self._cuts_last else 1
@@ -108,7 +110,7 @@ class Cropping2D(Layer):
     def _cut(self, g: Any, x: int, pads: tuple[int, int, int, int]) -> int:
         return g.add("crop2d", [x], [], self.name, pads=pads) if any(pads) else x
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "cropping": self.cropping,
                 "data_format": self.data_format}
 
@@ -125,10 +127,10 @@ class Flatten(Layer):
 
     def __init__(self, data_format: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.data_format = check_data_format(data_format, f"layer '{self.name}'")
+        self.data_format: str = check_data_format(data_format, f"layer '{self.name}'")
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        sizes = input_shape[1:]
+        sizes: Any = input_shape[1:]
         return (input_shape[0], None if None in sizes else math.prod(sizes))
 
     def lower(self, g: Any, inputs: list[int], training: bool) -> int:
@@ -137,7 +139,7 @@ class Flatten(Layer):
             return inputs[0]
         return g.add("reshape", inputs, [], self.name, shape=(math.prod(shape[1:]),))
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "data_format": self.data_format}
 
 
@@ -164,7 +166,7 @@ class Reshape(Layer):
                 f"layer '{self.name}' (Reshape): `target_shape` is a tuple of positive sizes "
                 f"without the batch, one of them at most -1. Received: {target_shape!r}"
             )
-        self.target_shape = tuple(int(s) for s in sizes)
+        self.target_shape: tuple[int, ...] = tuple(int(s) for s in sizes)
 
     def _resolve(self, sizes: tuple[int, ...]) -> tuple[int, ...]:
         total = math.prod(sizes)
@@ -177,7 +179,7 @@ class Reshape(Layer):
         return tuple(total // known if s == -1 else s for s in self.target_shape)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        sizes = input_shape[1:]
+        sizes: Any = input_shape[1:]
         if None in sizes:
             return (input_shape[0], *(None if s == -1 else s for s in self.target_shape))
         return (input_shape[0], *self._resolve(sizes))
@@ -189,5 +191,5 @@ class Reshape(Layer):
             return inputs[0]
         return g.add("reshape", inputs, [], self.name, shape=target)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "target_shape": self.target_shape}

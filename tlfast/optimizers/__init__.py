@@ -34,12 +34,12 @@ def __getattr__(name: str) -> Any:
     raise _registry.no_attribute(__name__, name, __all__, _MISSING_NAMES)
 
 
-def serialize(optimizer: Optimizer) -> dict:
+def serialize(optimizer: Optimizer) -> dict[str, Any]:
     """Store an optimizer's configuration in Keras' layout (without its variables)."""
     return _registry.serialize(optimizer, "keras.optimizers")
 
 
-def deserialize(config: dict, custom_objects: dict | None = None) -> Optimizer:
+def deserialize(config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Optimizer:
     """Make an optimizer from `serialize()`; class names are taken in any case.
 
     Args:
@@ -61,7 +61,7 @@ def deserialize(config: dict, custom_objects: dict | None = None) -> Optimizer:
     return _registry.deserialize(config, _TABLE, "optimizer", custom_objects)
 
 
-def get(identifier: str | dict | Optimizer | type | None) -> Optimizer | None:
+def get(identifier: str | dict[str, Any] | Optimizer | type | None) -> Optimizer | None:
     """Return an optimizer for a name ("adam", in any case), a stored form or an optimizer.
 
     Args:
@@ -77,7 +77,8 @@ def get(identifier: str | dict | Optimizer | type | None) -> Optimizer | None:
     if isinstance(identifier, str):
         return deserialize({"class_name": identifier, "config": {}})
     if isinstance(identifier, type) and issubclass(identifier, Optimizer):
-        return identifier()
+        made: Any = identifier
+        return made()
     raise ValueError(
         f"Could not interpret optimizer identifier: {identifier!r}. Pass a name such as 'adam', "
         "or an object such as `tlfast.optimizers.Adam(learning_rate=1e-4)`."

@@ -31,7 +31,7 @@ class Adam(Optimizer):
 
     def __init__(
         self,
-        learning_rate: float | LearningRateSchedule | Callable = 0.001,
+        learning_rate: float | LearningRateSchedule | Callable[..., Any] = 0.001,
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-7,
@@ -68,12 +68,12 @@ class Adam(Optimizer):
         self.beta_1 = beta_1
         self.beta_2 = beta_2
         self.epsilon = epsilon
-        self.amsgrad = bool(amsgrad)
+        self.amsgrad: bool = bool(amsgrad)
 
     def _groups(self) -> tuple[tuple[str, ...], ...]:
         return (("momentum", "velocity"),) + ((("velocity_hat",),) if self.amsgrad else ())
 
-    def core_spec(self) -> dict:
+    def core_spec(self) -> dict[str, Any]:
         """Return what the core needs to run the update."""
         return {
             **super().core_spec(),
@@ -84,7 +84,7 @@ class Adam(Optimizer):
             "amsgrad": self.amsgrad,
         }
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         """Return the constructor arguments in Keras' layout."""
         return {
             **super().get_config(),
@@ -111,7 +111,7 @@ class AdamW(Adam):
 
     def __init__(
         self,
-        learning_rate: float | LearningRateSchedule | Callable = 0.001,
+        learning_rate: float | LearningRateSchedule | Callable[..., Any] = 0.001,
         weight_decay: float = 0.004,
         beta_1: float = 0.9,
         beta_2: float = 0.999,
@@ -149,6 +149,6 @@ class AdamW(Adam):
             **kwargs,
         )
 
-    def core_spec(self) -> dict:
+    def core_spec(self) -> dict[str, Any]:
         """Return what the core needs to run the update."""
         return {**super().core_spec(), "kind": "adamw"}

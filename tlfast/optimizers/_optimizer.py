@@ -74,7 +74,7 @@ class Optimizer:
 
     def __init__(
         self,
-        learning_rate: float | schedules.LearningRateSchedule | Callable,
+        learning_rate: float | schedules.LearningRateSchedule | Callable[..., Any],
         weight_decay: float | None = None,
         clipnorm: float | None = None,
         clipvalue: float | None = None,
@@ -91,23 +91,23 @@ class Optimizer:
         _registry.refuse_unknown(type(self).__name__, kwargs, self._argument_names())
         self._refuse_missing_options(use_ema, loss_scale_factor, gradient_accumulation_steps)
         self._check_clipping(clipnorm, clipvalue, global_clipnorm)
-        self.name = name or _naming.auto_name(type(self).__name__)
-        self.weight_decay = _number_or_none("weight_decay", weight_decay)
+        self.name: str = name or _naming.auto_name(type(self).__name__)
+        self.weight_decay: float | None = _number_or_none("weight_decay", weight_decay)
         self.clipnorm = clipnorm
         self.clipvalue = clipvalue
         self.global_clipnorm = global_clipnorm
         self.use_ema = False
         self.ema_momentum = ema_momentum
         self.ema_overwrite_frequency = ema_overwrite_frequency
-        self.loss_scale_factor = None
-        self.gradient_accumulation_steps = None
-        self.built = False
+        self.loss_scale_factor: float | None = None
+        self.gradient_accumulation_steps: int | None = None
+        self.built: bool = False
         self._iterations = Scalar(0, "int64", "iteration", f"{self.name}/iteration")
         self._learning_rate = self._checked_learning_rate(learning_rate)
         self._trainable: list[Any] = []
         self._slots: dict[int, tuple[Any, dict[str, Slot]]] = {}
         self._excluded: set[int] = set()
-        self._excluded_pattern: re.Pattern | None = None
+        self._excluded_pattern: re.Pattern[str] | None = None
         self._rate_factors: dict[int, tuple[Any, float]] = {}
 
     # ---- arguments -------------------------------------------------------------------------
@@ -117,7 +117,7 @@ class Optimizer:
         code = cls.__init__.__code__
         return list(code.co_varnames[1 : code.co_argcount])
 
-    def _old_arguments(self, learning_rate: Any, kwargs: dict) -> Any:
+    def _old_arguments(self, learning_rate: Any, kwargs: dict[str, Any]) -> Any:
         """Understand the Keras 2 spellings `lr=` and `decay=`, saying so."""
         given = _keras2.renamed("Optimizer", kwargs, 4)
         if "lr" in kwargs:
@@ -160,7 +160,7 @@ class Optimizer:
             ("clipvalue", clipvalue),
             ("global_clipnorm", global_clipnorm),
         ):
-            if value is not None and _number_or_none(name, value) <= 0:
+            if value is not None and (_number_or_none(name, value) or 0.0) <= 0:
                 raise ValueError(f"`{name}` must be positive or None, got {value!r}.")
 
     def _checked_learning_rate(self, value: Any) -> Any:
@@ -349,7 +349,7 @@ class Optimizer:
 
     # ---- description -----------------------------------------------------------------------
 
-    def core_spec(self) -> dict:
+    def core_spec(self) -> dict[str, Any]:
         """Return what the core needs to run the update."""
         return {
             "weight_decay": self.weight_decay,
@@ -358,7 +358,7 @@ class Optimizer:
             "global_clipnorm": self.global_clipnorm,
         }
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         """Return the constructor arguments in Keras' layout."""
         rate = self._learning_rate
         if isinstance(rate, schedules.LearningRateSchedule):
@@ -382,7 +382,9 @@ class Optimizer:
         }
 
     @classmethod
-    def from_config(cls, config: dict, custom_objects: dict | None = None) -> "Optimizer":
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
+    ) -> "Optimizer":
         """Make an optimizer from `get_config()`.
 
         Args:

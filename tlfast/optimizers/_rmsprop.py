@@ -30,7 +30,7 @@ class RMSprop(Optimizer):
 
     def __init__(
         self,
-        learning_rate: float | LearningRateSchedule | Callable = 0.001,
+        learning_rate: float | LearningRateSchedule | Callable[..., Any] = 0.001,
         rho: float = 0.9,
         momentum: float = 0.0,
         epsilon: float = 1e-7,
@@ -67,7 +67,7 @@ class RMSprop(Optimizer):
         self.rho = rho
         self.momentum = momentum
         self.epsilon = epsilon
-        self.centered = bool(centered)
+        self.centered: bool = bool(centered)
 
     def _groups(self) -> tuple[tuple[str, ...], ...]:
         groups = [("velocity",)]
@@ -77,7 +77,7 @@ class RMSprop(Optimizer):
             groups.append(("average_gradient",))
         return tuple(groups)
 
-    def core_spec(self) -> dict:
+    def core_spec(self) -> dict[str, Any]:
         """Return what the core needs to run the update."""
         return {
             **super().core_spec(),
@@ -88,7 +88,7 @@ class RMSprop(Optimizer):
             "centered": self.centered,
         }
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         """Return the constructor arguments in Keras' layout."""
         return {
             **super().get_config(),

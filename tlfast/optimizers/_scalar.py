@@ -2,18 +2,22 @@
 
 import operator
 from collections.abc import Callable
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
+# An arithmetic operator as a method.
+_Method: TypeAlias = Callable[..., Any]
 
-def _binary(op: Callable) -> Callable:
+
+def _binary(op: Callable[..., Any]) -> _Method:
     def method(self: "Scalar", other: object) -> object:
         return op(self.numpy()[()].item(), _plain(other))
 
     return method
 
 
-def _reflected(op: Callable) -> Callable:
+def _reflected(op: Callable[..., Any]) -> _Method:
     def method(self: "Scalar", other: object) -> object:
         return op(_plain(other), self.numpy()[()].item())
 
@@ -35,7 +39,7 @@ class Scalar:
         path: `name` with the optimizer's name in front.
     """
 
-    shape = ()
+    shape: tuple[()] = ()
 
     def __init__(self, value: float, dtype: str, name: str, path: str) -> None:
         self._value = np.array(value, dtype=dtype)
@@ -78,7 +82,7 @@ class Scalar:
         """Subtract from the number."""
         return self.assign(self - value)
 
-    def __array__(self, dtype: object = None, copy: bool | None = None) -> np.ndarray:
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self._value, dtype=dtype)
 
     def __float__(self) -> float:
@@ -105,17 +109,26 @@ class Scalar:
     def __neg__(self) -> float:
         return -self._value.item()
 
-    __hash__ = object.__hash__
-    __eq__ = _binary(operator.eq)
-    __ne__ = _binary(operator.ne)
-    __lt__ = _binary(operator.lt)
-    __le__ = _binary(operator.le)
-    __gt__ = _binary(operator.gt)
-    __ge__ = _binary(operator.ge)
-    __add__, __radd__ = _binary(operator.add), _reflected(operator.add)
-    __sub__, __rsub__ = _binary(operator.sub), _reflected(operator.sub)
-    __mul__, __rmul__ = _binary(operator.mul), _reflected(operator.mul)
-    __truediv__, __rtruediv__ = _binary(operator.truediv), _reflected(operator.truediv)
-    __floordiv__, __rfloordiv__ = _binary(operator.floordiv), _reflected(operator.floordiv)
-    __mod__, __rmod__ = _binary(operator.mod), _reflected(operator.mod)
-    __pow__, __rpow__ = _binary(operator.pow), _reflected(operator.pow)
+    def __hash__(self) -> int:
+        return object.__hash__(self)
+
+    __eq__: ClassVar[_Method] = _binary(operator.eq)
+    __ne__: ClassVar[_Method] = _binary(operator.ne)
+    __lt__: ClassVar[_Method] = _binary(operator.lt)
+    __le__: ClassVar[_Method] = _binary(operator.le)
+    __gt__: ClassVar[_Method] = _binary(operator.gt)
+    __ge__: ClassVar[_Method] = _binary(operator.ge)
+    __add__: ClassVar[_Method] = _binary(operator.add)
+    __radd__: ClassVar[_Method] = _reflected(operator.add)
+    __sub__: ClassVar[_Method] = _binary(operator.sub)
+    __rsub__: ClassVar[_Method] = _reflected(operator.sub)
+    __mul__: ClassVar[_Method] = _binary(operator.mul)
+    __rmul__: ClassVar[_Method] = _reflected(operator.mul)
+    __truediv__: ClassVar[_Method] = _binary(operator.truediv)
+    __rtruediv__: ClassVar[_Method] = _reflected(operator.truediv)
+    __floordiv__: ClassVar[_Method] = _binary(operator.floordiv)
+    __rfloordiv__: ClassVar[_Method] = _reflected(operator.floordiv)
+    __mod__: ClassVar[_Method] = _binary(operator.mod)
+    __rmod__: ClassVar[_Method] = _reflected(operator.mod)
+    __pow__: ClassVar[_Method] = _binary(operator.pow)
+    __rpow__: ClassVar[_Method] = _reflected(operator.pow)

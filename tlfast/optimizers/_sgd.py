@@ -27,7 +27,7 @@ class SGD(Optimizer):
 
     def __init__(
         self,
-        learning_rate: float | LearningRateSchedule | Callable = 0.01,
+        learning_rate: float | LearningRateSchedule | Callable[..., Any] = 0.01,
         momentum: float = 0.0,
         nesterov: bool = False,
         weight_decay: float | None = None,
@@ -62,13 +62,13 @@ class SGD(Optimizer):
             or not (0 <= momentum <= 1)
         ):
             raise ValueError(f"`momentum` must be a float between [0, 1], got {momentum!r}.")
-        self.momentum = float(momentum)
-        self.nesterov = bool(nesterov)
+        self.momentum: float = float(momentum)
+        self.nesterov: bool = bool(nesterov)
 
     def _groups(self) -> tuple[tuple[str, ...], ...]:
         return (("momentum",),) if self.momentum != 0 else ()
 
-    def core_spec(self) -> dict:
+    def core_spec(self) -> dict[str, Any]:
         """Return what the core needs to run the update."""
         return {
             **super().core_spec(),
@@ -77,7 +77,7 @@ class SGD(Optimizer):
             "nesterov": self.nesterov,
         }
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         """Return the constructor arguments in Keras' layout."""
         return {
             **super().get_config(),

@@ -5,6 +5,7 @@ they are evaluated in double precision.
 """
 
 import math
+from typing import Any
 
 from tlfast import _registry
 
@@ -18,14 +19,14 @@ class LearningRateSchedule:
             f"{type(self).__name__} must define `__call__(self, step)` and return a float."
         )
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         """Return the constructor arguments."""
         raise NotImplementedError(
             f"{type(self).__name__} must define `get_config(self)` to be stored in a file."
         )
 
     @classmethod
-    def from_config(cls, config: dict) -> "LearningRateSchedule":
+    def from_config(cls, config: dict[str, Any]) -> "LearningRateSchedule":
         """Make a schedule from `get_config()`."""
         return cls(**config)
 
@@ -71,7 +72,7 @@ class ExponentialDecay(LearningRateSchedule):
             p = math.floor(p)
         return float(self.initial_learning_rate * self.decay_rate**p)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         """Return the constructor arguments."""
         return {
             "initial_learning_rate": self.initial_learning_rate,
@@ -114,7 +115,7 @@ class PiecewiseConstantDecay(LearningRateSchedule):
                 return float(value)
         return float(self.values[-1])
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         """Return the constructor arguments."""
         return {"boundaries": self.boundaries, "values": self.values, "name": self.name}
 
@@ -153,15 +154,15 @@ class PolynomialDecay(LearningRateSchedule):
 
     def __call__(self, step: int) -> float:
         """Return the learning rate of step `step`."""
-        step, length = float(step), float(self.decay_steps)
+        at, length = float(step), float(self.decay_steps)
         if self.cycle:
-            length *= 1.0 if step == 0 else math.ceil(step / self.decay_steps)
+            length *= 1.0 if at == 0 else math.ceil(at / self.decay_steps)
         else:
-            step = min(step, length)
+            at = min(at, length)
         span = self.initial_learning_rate - self.end_learning_rate
-        return float(span * (1.0 - step / length) ** self.power + self.end_learning_rate)
+        return float(span * (1.0 - at / length) ** self.power + self.end_learning_rate)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         """Return the constructor arguments."""
         return {
             "initial_learning_rate": self.initial_learning_rate,
@@ -209,7 +210,7 @@ class InverseTimeDecay(LearningRateSchedule):
             p = math.floor(p)
         return float(self.initial_learning_rate / (1.0 + self.decay_rate * p))
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         """Return the constructor arguments."""
         return {
             "initial_learning_rate": self.initial_learning_rate,
@@ -254,16 +255,16 @@ class CosineDecay(LearningRateSchedule):
 
     def __call__(self, step: int) -> float:
         """Return the learning rate of step `step`."""
-        step, start = float(step), self.initial_learning_rate
+        at, start = float(step), self.initial_learning_rate
         if self.warmup_target is not None:
-            if step < self.warmup_steps:
-                return float((self.warmup_target - start) * step / self.warmup_steps + start)
-            step, start = step - self.warmup_steps, self.warmup_target
-        step = min(step, float(self.decay_steps))
-        cosine = 0.5 * (1.0 + math.cos(math.pi * step / self.decay_steps))
+            if at < self.warmup_steps:
+                return float((self.warmup_target - start) * at / self.warmup_steps + start)
+            at, start = at - self.warmup_steps, self.warmup_target
+        at = min(at, float(self.decay_steps))
+        cosine = 0.5 * (1.0 + math.cos(math.pi * at / self.decay_steps))
         return float(start * ((1.0 - self.alpha) * cosine + self.alpha))
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         """Return the constructor arguments."""
         return {
             "initial_learning_rate": self.initial_learning_rate,
@@ -326,7 +327,7 @@ class CosineDecayRestarts(LearningRateSchedule):
         cosine = 0.5 * height * (1.0 + math.cos(math.pi * (step - done) / length))
         return float(self.initial_learning_rate * ((1.0 - self.alpha) * cosine + self.alpha))
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         """Return the constructor arguments."""
         return {
             "initial_learning_rate": self.initial_learning_rate,
@@ -351,12 +352,14 @@ _TABLE = {
 }
 
 
-def serialize(learning_rate_schedule: LearningRateSchedule) -> dict:
+def serialize(learning_rate_schedule: LearningRateSchedule) -> dict[str, Any]:
     """Store a schedule in Keras' layout."""
     return _registry.serialize(learning_rate_schedule, "keras.optimizers.schedules")
 
 
-def deserialize(config: dict, custom_objects: dict | None = None) -> LearningRateSchedule:
+def deserialize(
+    config: dict[str, Any], custom_objects: dict[str, Any] | None = None
+) -> LearningRateSchedule:
     """Make a schedule from `serialize()`.
 
     Args:

@@ -50,7 +50,7 @@ def load_img(
     size = None if target_size is None else check_size("target_size", target_size)
     data, name = _bytes_of(path)
     try:
-        image = Image.open(data)
+        image: Image.Image = Image.open(data)
         image.load()
     except UnidentifiedImageError:
         what = "the file is empty" if not data.getbuffer().nbytes else "not a known image format"

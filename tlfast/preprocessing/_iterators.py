@@ -40,13 +40,13 @@ class Iterator(PyDataset):
         if isinstance(batch_size, bool) or int(batch_size) < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size!r}")
         self.n = n
-        self.batch_size = int(batch_size)
+        self.batch_size: int = int(batch_size)
         self.seed = seed
         self.shuffle = shuffle
-        self.batch_index = 0
-        self.total_batches_seen = 0
-        self.lock = threading.Lock()
-        self.index_array: np.ndarray | None = None
+        self.batch_index: int = 0
+        self.total_batches_seen: int = 0
+        self.lock: threading.Lock = threading.Lock()
+        self.index_array: Any = None  # drawn at the first use
 
     def _set_index_array(self) -> None:
         self.index_array = np.random.permutation(self.n) if self.shuffle else np.arange(self.n)
@@ -56,7 +56,7 @@ class Iterator(PyDataset):
             np.random.seed(self.seed + self.total_batches_seen)
         self.total_batches_seen += 1
 
-    def draw(self, index: int) -> tuple[np.ndarray, list]:
+    def draw(self, index: int) -> tuple[np.ndarray, list[Any]]:
         """Sample numbers of batch `index` and the random transformation of each."""
         self._reseed()
         if self.index_array is None:
@@ -64,7 +64,7 @@ class Iterator(PyDataset):
         start = self.batch_size * index
         return self._with_transforms(self.index_array[start:start + self.batch_size])
 
-    def _with_transforms(self, ids: np.ndarray) -> tuple[np.ndarray, list]:
+    def _with_transforms(self, ids: np.ndarray) -> tuple[np.ndarray, list[Any]]:
         generator, shape = self.image_data_generator, self.image_shape
         return ids, [generator.get_random_transform(shape) for _ in ids]
 
@@ -103,14 +103,14 @@ class Iterator(PyDataset):
         """The next batch, as `next(iterator)`."""
         return self.__next__()
 
-    def _load(self, ids: np.ndarray, transforms: list) -> Any:
+    def _load(self, ids: np.ndarray, transforms: list[Any]) -> Any:
         for images, kept, bad in self.images([(ids, transforms)]):
             if bad:
                 warnings.warn(bad_image_sentence(bad), DataWarning, stacklevel=3)
             return self.assemble(images, kept)
 
     def images(
-        self, drawn: list[tuple[np.ndarray, list]]
+        self, drawn: list[tuple[np.ndarray, list[Any]]]
     ) -> AnyIterator[tuple[np.ndarray, np.ndarray, Bad]]:
         """Finished images of drawn batches, the samples they are, and files left out."""
         raise NotImplementedError
@@ -119,7 +119,7 @@ class Iterator(PyDataset):
         """Images with their targets and weights, as batches are yielded."""
         raise NotImplementedError
 
-    def _finish(self, rows: np.ndarray, transforms: list) -> np.ndarray:
+    def _finish(self, rows: np.ndarray, transforms: list[Any]) -> np.ndarray:
         """Augment and standardize images."""
         generator = self.image_data_generator
         rows = np.array(rows, dtype=self.dtype)  # a copy: what follows works in place
@@ -130,7 +130,7 @@ class Iterator(PyDataset):
             rows[i] = generator.standardize(row)
         return rows
 
-    def _save(self, images: np.ndarray, ids: np.ndarray, most: float) -> None:
+    def _save(self, images: np.ndarray, ids: np.ndarray, most: int) -> None:
         """Write finished images for a look at them, if `save_to_dir` was given."""
         if not self.save_to_dir:
             return
@@ -154,7 +154,7 @@ class DirectoryIterator(Iterator):
 
     def __init__(
         self,
-        directory: str | os.PathLike,
+        directory: str | os.PathLike[str],
         image_data_generator: Any,
         target_size: tuple[int, int] = (256, 256),
         color_mode: str = "rgb",
@@ -180,28 +180,34 @@ class DirectoryIterator(Iterator):
         check_choice("interpolation", interpolation, PIL_METHODS)
         check_choice("on_bad_image", on_bad_image, ("error", "skip"))
         self.image_data_generator = image_data_generator
-        self.target_size = check_size("target_size", target_size)
-        self.color_mode, self.class_mode = color_mode, class_mode
-        self.image_shape = (*self.target_size, CHANNELS[color_mode])
+        self.target_size: tuple[int, int] = check_size("target_size", target_size)
+        self.color_mode = color_mode
+        self.class_mode = class_mode
+        self.image_shape: tuple[int, int, int] = (*self.target_size, CHANNELS[color_mode])
         self.data_format = "channels_last"
-        self.interpolation, self.keep_aspect_ratio = interpolation, keep_aspect_ratio
-        self.save_to_dir, self.save_prefix, self.save_format = save_to_dir, save_prefix, save_format
-        self.dtype = np.dtype(dtype or np.float32)
+        self.interpolation = interpolation
+        self.keep_aspect_ratio = keep_aspect_ratio
+        self.save_to_dir = save_to_dir
+        self.save_prefix = save_prefix
+        self.save_format = save_format
+        self.dtype: np.dtype[Any] = np.dtype(dtype or np.float32)
         self.subset = subset
-        self.split = _split_of(subset, image_data_generator._validation_split)
-        self.directory = _files.check_directory(directory)
+        self.split: tuple[float, float] | None = _split_of(
+            subset, image_data_generator._validation_split
+        )
+        self.directory: str = _files.check_directory(directory)
         self._list(classes, follow_links)
         super().__init__(self.samples, batch_size, shuffle, seed)
         spec = PixelSpec(*self.image_shape, interpolation, "pil",
                          "crop" if keep_aspect_ratio else "stretch")
-        self.table = _IteratorTable(self, spec, on_bad_image)
+        self.table: _IteratorTable = _IteratorTable(self, spec, on_bad_image)
 
     def _list(self, classes: list[str] | None, follow_links: bool) -> None:
         folders = _files.class_folders(self.directory)
         names = _files.check_names(classes, folders, "classes", self.directory) if classes \
             else folders
-        self.num_classes = len(names)
-        self.class_indices = {name: number for number, name in enumerate(names)}
+        self.num_classes: int = len(names)
+        self.class_indices: dict[str, int] = {name: number for number, name in enumerate(names)}
         self.filenames: list[str] = []
         numbers, ignored = [], []
         for number, name in enumerate(names):
@@ -213,9 +219,9 @@ class DirectoryIterator(Iterator):
                 os.path.relpath(os.path.join(root, file), self.directory) for root, file in files]
             numbers += [number] * len(files)
             ignored += listing.ignored
-        self.samples = len(self.filenames)
-        self.classes = np.array(numbers, dtype=np.int32)
-        self.filepaths = [os.path.join(self.directory, name) for name in self.filenames]
+        self.samples: int = len(self.filenames)
+        self.classes: np.ndarray = np.array(numbers, dtype=np.int32)
+        self.filepaths: list[str] = [os.path.join(self.directory, name) for name in self.filenames]
         print(f"Found {self.samples} images belonging to {self.num_classes} classes.")
         if ignored:
             print(_files.ignored_sentence(ignored, ENDINGS))
@@ -248,7 +254,7 @@ class DirectoryIterator(Iterator):
         return None
 
     def images(
-        self, drawn: list[tuple[np.ndarray, list]]
+        self, drawn: list[tuple[np.ndarray, list[Any]]]
     ) -> AnyIterator[tuple[np.ndarray, np.ndarray, Bad]]:
         """Finished images of drawn batches, the samples they are, and files left out."""
         batches = [np.asarray(ids, np.int64) for ids, _ in drawn]
@@ -258,7 +264,7 @@ class DirectoryIterator(Iterator):
                 place = {number: i for i, number in enumerate(ids.tolist())}
                 transforms = [transforms[place[number]] for number in kept.tolist()]
             images = self._finish(rows, transforms)
-            self._save(images, kept, 1e7)
+            self._save(images, kept, 10**7)
             yield images, kept, bad
 
     def targets(self, ids: np.ndarray) -> np.ndarray | None:
@@ -315,7 +321,7 @@ class _IteratorTable(FileTable):
         target = self._iterator.targets(ids)
         return None if target is None else [target]
 
-    def pixels(self, batches: list[np.ndarray]) -> AnyIterator[tuple[list, np.ndarray, Bad]]:
+    def pixels(self, batches: list[np.ndarray]) -> AnyIterator[tuple[list[Any], np.ndarray, Bad]]:
         drawn = [(ids, [None] * len(ids)) for ids in batches]
         for images, kept, bad in self._iterator.images(drawn):
             yield [images], kept, bad
@@ -346,7 +352,7 @@ class NumpyArrayIterator(Iterator):
         dtype: Any = None,
     ) -> None:
         check_data_format(data_format)
-        self.dtype = np.dtype(dtype or np.float32)
+        self.dtype: np.dtype[Any] = np.dtype(dtype or np.float32)
         others = []
         if isinstance(x, (tuple, list)):
             given = x[1] if isinstance(x[1], list) else [x[1]]
@@ -362,8 +368,8 @@ class NumpyArrayIterator(Iterator):
             y = None if y is None else y[part]
             # Keras leaves the weights whole here, so that they belong to other rows.
             sample_weight = None if sample_weight is None else sample_weight[part]
-        self.x = np.asarray(x, dtype=self.dtype)
-        self.x_misc = others
+        self.x: np.ndarray = np.asarray(x, dtype=self.dtype)
+        self.x_misc: list[Any] = others
         if self.x.ndim != 4:
             raise ValueError(
                 "flow() needs images of shape (samples, height, width, channels), got "
@@ -372,21 +378,25 @@ class NumpyArrayIterator(Iterator):
         if self.x.shape[3] not in (1, 3, 4):
             raise ValueError(
                 f"flow() needs 1, 3 or 4 channels on the last axis, got {self.x.shape}")
-        self.y = None if y is None else np.asarray(y)
-        self.sample_weight = None if sample_weight is None else np.asarray(sample_weight)
+        self.y: np.ndarray | None = None if y is None else np.asarray(y)
+        self.sample_weight: np.ndarray | None = (
+            None if sample_weight is None else np.asarray(sample_weight)
+        )
         self.image_data_generator = image_data_generator
-        self.image_shape = self.x.shape[1:]
+        self.image_shape: tuple[int, ...] = self.x.shape[1:]
         self.data_format = "channels_last"
-        self.save_to_dir, self.save_prefix, self.save_format = save_to_dir, save_prefix, save_format
+        self.save_to_dir = save_to_dir
+        self.save_prefix = save_prefix
+        self.save_format = save_format
         super().__init__(len(self.x), batch_size, shuffle, seed)
 
     def images(
-        self, drawn: list[tuple[np.ndarray, list]]
+        self, drawn: list[tuple[np.ndarray, list[Any]]]
     ) -> AnyIterator[tuple[np.ndarray, np.ndarray, Bad]]:
         """Finished images of drawn batches and the samples they are."""
         for ids, transforms in drawn:
             images = self._finish(self.x[ids], transforms)
-            self._save(images, ids, 1e4)
+            self._save(images, ids, 10**4)
             yield images, ids, []
 
     def assemble(self, images: np.ndarray, ids: np.ndarray) -> Any:

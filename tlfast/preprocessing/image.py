@@ -132,11 +132,12 @@ class ImageDataGenerator:
         self.brightness_range = brightness_range
         if brightness_range is not None:
             self.brightness_range = _pair("brightness_range", brightness_range)
-        self.horizontal_flip, self.vertical_flip = bool(horizontal_flip), bool(vertical_flip)
+        self.horizontal_flip: bool = bool(horizontal_flip)
+        self.vertical_flip: bool = bool(vertical_flip)
         self.rescale = rescale
         self.preprocessing_function = preprocessing_function
         self.data_format = "channels_last"
-        self.dtype = np.dtype(dtype or np.float32)
+        self.dtype: np.dtype[Any] = np.dtype(dtype or np.float32)
         self._validation_split = validation_split or 0.0
 
     @property
@@ -208,7 +209,7 @@ class ImageDataGenerator:
     @checked_arguments
     def flow_from_directory(
         self,
-        directory: str | os.PathLike,
+        directory: str | os.PathLike[str],
         target_size: tuple[int, int] = (256, 256),
         color_mode: str = "rgb",
         classes: list[str] | None = None,
@@ -267,7 +268,9 @@ class ImageDataGenerator:
             x *= self.rescale
         return x
 
-    def get_random_transform(self, img_shape: tuple, seed: int | None = None) -> dict:
+    def get_random_transform(
+        self, img_shape: tuple[Any, ...], seed: int | None = None
+    ) -> dict[str, Any]:
         """Draw what happens to one image.
 
         Args:

@@ -1,6 +1,6 @@
 """Saving and loading models and weights in Keras' file formats."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tlfast.saving.errors import FormatError
 
@@ -13,6 +13,14 @@ __all__ = [
     "save_weights",
     "update_record",
 ]
+
+if TYPE_CHECKING:
+    from tlfast.saving.api import load_model as load_model
+    from tlfast.saving.api import load_weights as load_weights
+    from tlfast.saving.api import save_model as save_model
+    from tlfast.saving.api import save_weights as save_weights
+    from tlfast.saving.record import get_record as get_record
+    from tlfast.saving.record import update_record as update_record
 
 
 def __getattr__(name: str) -> Any:

@@ -137,7 +137,7 @@ class Header:
 
     def __init__(self, file: Blocks, address: int, path: str) -> None:
         self.file = file
-        self.where = f"{file.name}: {path!r}"
+        self.where: str = f"{file.name}: {path!r}"
         self.messages: list[tuple[int, int, bytes]] = []
         start = file.cursor(address, 16, "object header")
         if start.data[:4] == b"OHDR":

@@ -71,10 +71,10 @@ class File:
             source = open_source(source)
         blocks = Blocks(source, name or source.name)
         self.source = source
-        self.name = blocks.name
+        self.name: str = blocks.name
         try:
             root = blocks.root_address()
-            self.root = Group(blocks, Header(blocks, root, "/"), "/")
+            self.root: Group = Group(blocks, Header(blocks, root, "/"), "/")
         except BaseException:
             source.close()
             raise
@@ -187,7 +187,7 @@ class Dataset:
     def __init__(self, file: Blocks, header: Header, path: str) -> None:
         self.file = file
         self.path = path
-        self.where = header.where
+        self.where: str = header.where
         self._header = header
         if header.one(0x07) is not None:
             raise FormatError(f"{self.where}: data in other files (external storage) is refused")
@@ -200,7 +200,7 @@ class Dataset:
             raise FormatError(f"{self.where}: a dataset without data space")
         self.shape: tuple[int, ...] = shape
         self._type = parse_datatype(kind)
-        self.attrs = Attributes(header)
+        self.attrs: Attributes = Attributes(header)
         self._layout = layout
         pipeline = header.one(0x0B)
         self._filters = parse_filters(header.cursor(pipeline, "filters")) if pipeline else Filters()

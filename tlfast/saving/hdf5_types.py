@@ -33,7 +33,7 @@ class Cursor:
     def __init__(self, data: bytes, where: str) -> None:
         self.data = data
         self.where = where
-        self.pos = 0
+        self.pos: int = 0
 
     def take(self, size: int) -> bytes:
         """Return the next `size` bytes."""

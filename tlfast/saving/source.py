@@ -30,7 +30,7 @@ class Source:
         self.name = name
         self._data = None if data is None else memoryview(data)
         self._descriptor = descriptor
-        self.size = os.fstat(descriptor).st_size if data is None else len(data)
+        self.size: int = os.fstat(descriptor).st_size if data is None else len(data)
 
     def read(self, offset: int, size: int) -> bytes:
         """Return exactly `size` bytes starting at `offset`."""

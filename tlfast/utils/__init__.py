@@ -2,7 +2,7 @@
 
 import difflib
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tlfast import _keras2
 from tlfast._progress import Progbar
@@ -18,6 +18,9 @@ from tlfast.utils._misc import normalize, set_random_seed, to_categorical
 from tlfast.utils._py_dataset import PyDataset
 
 Sequence = PyDataset
+
+if TYPE_CHECKING:
+    from tlfast.weights.files import get_file as get_file
 
 # Imported on first use: it brings in the network.
 _ELSEWHERE = {"get_file": "tlfast.weights.files"}

@@ -27,9 +27,9 @@ class PyDataset:
     """
 
     # Class attributes, so that a subclass that forgets super().__init__() still works.
-    workers = 1
-    use_multiprocessing = False
-    max_queue_size = 10
+    workers: int = 1
+    use_multiprocessing: bool = False
+    max_queue_size: int = 10
 
     def __init__(
         self, workers: int = 1, use_multiprocessing: bool = False, max_queue_size: int = 10
@@ -54,7 +54,7 @@ class PyDataset:
         raise NotImplementedError(
             f"{type(self).__name__} must define __len__(self) or the property num_batches")
 
-    def __iter__(self) -> Iterator:
+    def __iter__(self) -> Iterator[Any]:
         count = self.num_batches
         index = 0
         while count is None or index < count:
