@@ -437,6 +437,7 @@ def repeatable(net):
     y = net.act(net.norm(net.conv(x, 32), training=True), "swish")
     s = net.act(net.dense(net.add("global_avg_pool", y), 32), "sigmoid")
     x = net.conv(net.add("multiply", y, net.add("reshape", s, shape=(1, 1, 32))), 16)
+    x = net.add("max_pool2d", net.act(x), pool=(2, 2), strides=(1, 1))
     for _ in range(3):
         y = net.act(net.norm(x, training=True))
         x = net.add("concat", x, net.conv(net.add("zero_pad2d", y, pads=(1, 1, 1, 1)), 16, 3))

@@ -107,10 +107,11 @@ def set_num_threads(n: int) -> None:
 
 
 def set_exact(exact: bool) -> None:
-    """Choose between direct 3x3 convolutions and Winograd's algorithm in the frozen part.
+    """Choose between direct 3x3 convolutions and Winograd's algorithm.
 
-    Winograd's F(4x4, 3x3) is the default where it is faster; it differs from the direct sum by
-    about 1e-5 of a layer's largest value (arXiv 1509.09308).
+    Winograd's F(4x4, 3x3) is the default where it is faster, forward and on the way back to a
+    layer's input; it differs from the direct sum by about 1e-5 of a layer's largest value (arXiv
+    1509.09308).
 
     Args:
         exact: True for direct convolutions only.

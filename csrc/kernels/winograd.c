@@ -43,36 +43,22 @@ const tl_winograd_kernels *tl_winograd(void)
     return all[tl_kernel_isa()];
 }
 
-/* G g G' of one 3x3 kernel, in double: it is done once per weight, its error stays in every
- * result. */
-static void transform_kernel(const double *g, double *out)
-{
-    static const double G[6][3] = {{1. / 4, 0, 0},
-                                   {-1. / 6, -1. / 6, -1. / 6},
-                                   {-1. / 6, 1. / 6, -1. / 6},
-                                   {1. / 24, 1. / 12, 1. / 6},
-                                   {1. / 24, -1. / 12, 1. / 6},
-                                   {0, 0, 1}};
-    double half[6][3];
-    for (int i = 0; i < 6; i++)
-        for (int j = 0; j < 3; j++)
-            half[i][j] = G[i][0] * g[j] + G[i][1] * g[3 + j] + G[i][2] * g[6 + j];
-    for (int i = 0; i < 6; i++)
-        for (int j = 0; j < 6; j++)
-            out[6 * i + j] = half[i][0] * G[j][0] + half[i][1] * G[j][1] + half[i][2] * G[j][2];
-}
-
 void tl_winograd_pack(const float *kernel, const float *scale, int64_t c, int64_t k, float *u)
 {
-    int64_t panel = tl_winograd()->panel;
+    const tl_winograd_kernels *kernels = tl_winograd();
+    int64_t panel = kernels->panel;
 #pragma omp parallel for
-    for (int64_t x = 0; x < c; x++)
-        for (int64_t y = 0; y < k; y++) {
-            double g[9], out[36];
-            for (int i = 0; i < 9; i++)
-                g[i] = (double)kernel[(i * c + x) * k + y] * (scale != NULL ? scale[y] : 1.f);
-            transform_kernel(g, out);
-            for (int i = 0; i < 36; i++)
-                u[i * c * k + (y / panel * c + x) * panel + y % panel] = (float)out[i];
-        }
+    for (int64_t y = 0; y < k; y += panel)
+        kernels->transform_kernel(kernel + y, c * k, k, 1, scale != NULL ? scale + y : NULL, c,
+                                  c * k, u + y * c);
+}
+
+void tl_winograd_pack_transposed(const float *kernel, int64_t c, int64_t k, float *u)
+{
+    const tl_winograd_kernels *kernels = tl_winograd();
+    int64_t panel = kernels->panel;
+#pragma omp parallel for
+    for (int64_t y = 0; y < c; y += panel) /* taps from the last to the first: half a turn */
+        kernels->transform_kernel(kernel + 8 * c * k + y * k, -c * k, 1, k, NULL, k, c * k,
+                                  u + y * k);
 }

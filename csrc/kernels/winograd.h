@@ -29,6 +29,12 @@ typedef struct tl_winograd_end {
 /* Tiles are counted through all images, rows and columns of 4x4 pieces of the destination. */
 typedef struct tl_winograd_kernels {
     int64_t panel; /* columns k in one panel of U */
+    /* U[i][x][column] = G g G' for `depth` rows x of one panel; g[tap] of a row and column is
+     * kernel[tap * tap_stride + x * row_stride + column * column_stride] * scale[column]; U[i] is
+     * matrix floats behind U[i - 1]. In double: the error of a kernel stays in every result. */
+    void (*transform_kernel)(const float *kernel, int64_t tap_stride, int64_t row_stride,
+                             int64_t column_stride, const float *scale, int64_t depth,
+                             int64_t matrix, float *u);
     /* tiles [t0, t1) of src, padded by (top, left) with zeros, into rows t - first of V; n_rows
      * rows per product */
     void (*transform_src)(const tl_winograd_image *src, int64_t tiles_h, int64_t tiles_w,
@@ -48,5 +54,9 @@ const tl_winograd_kernels *tl_winograd(void);
 /* U of a (3, 3, c, k) kernel whose output channels are scaled by scale[k] (or NULL). u holds
  * 36 * c * k floats; k is a multiple of the panel. */
 void tl_winograd_pack(const float *kernel, const float *scale, int64_t c, int64_t k, float *u);
+
+/* U of the convolution that takes a gradient back through the kernel: turned by half a turn, input
+ * and output channels exchanged; c is a multiple of the panel. */
+void tl_winograd_pack_transposed(const float *kernel, int64_t c, int64_t k, float *u);
 
 #endif

@@ -148,11 +148,49 @@ static void NAME(transform_dst)(const float *m, int64_t first, int64_t n_rows, i
     }
 }
 
+/* G along one axis. */
+static inline __attribute__((always_inline)) void NAME(kernel_axis)(const double *g, int step,
+                                                                    double *out, int out_step)
+{
+    double a = g[0] / 4, b = -(g[0] + g[2 * step]) * (1. / 6), c = g[step] * (1. / 6);
+    double d = g[0] * (1. / 24) + g[2 * step] * (1. / 6), e = g[step] * (1. / 12);
+    out[0] = a;
+    out[out_step] = b - c;
+    out[2 * out_step] = b + c;
+    out[3 * out_step] = d + e;
+    out[4 * out_step] = d - e;
+    out[5 * out_step] = g[2 * step];
+}
+
+static void NAME(transform_kernel)(const float *kernel, int64_t tap_stride, int64_t row_stride,
+                                   int64_t column_stride, const float *scale, int64_t depth,
+                                   int64_t matrix, float *u)
+{
+    enum { PANEL = WIDTH * VECTORS };
+    for (int64_t x = 0; x < depth; x++) {
+        double g[9 * PANEL], half[18 * PANEL], out[36 * PANEL];
+        for (int tap = 0; tap < 9; tap++)
+            for (int k = 0; k < PANEL; k++)
+                g[tap * PANEL + k] =
+                    (double)kernel[tap * tap_stride + x * row_stride + k * column_stride] *
+                    (scale != NULL ? scale[k] : 1.f);
+        for (int j = 0; j < 3; j++)
+#pragma omp simd
+            for (int k = 0; k < PANEL; k++)
+                NAME(kernel_axis)(g + j * PANEL + k, 3 * PANEL, half + j * PANEL + k, 3 * PANEL);
+        for (int i = 0; i < 6; i++)
+#pragma omp simd
+            for (int k = 0; k < PANEL; k++)
+                NAME(kernel_axis)(half + 3 * i * PANEL + k, PANEL, out + 6 * i * PANEL + k, PANEL);
+        for (int i = 0; i < 36; i++)
+            for (int k = 0; k < PANEL; k++)
+                u[i * matrix + x * PANEL + k] = (float)out[i * PANEL + k];
+    }
+}
+
 static const tl_winograd_kernels NAME(kernels) = {
-    WIDTH * VECTORS,
-    NAME(transform_src),
-    NAME(multiply),
-    NAME(transform_dst),
+    WIDTH * VECTORS, NAME(transform_kernel), NAME(transform_src),
+    NAME(multiply),  NAME(transform_dst),
 };
 
 #undef VEC

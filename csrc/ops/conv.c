@@ -20,8 +20,9 @@ typedef struct conv_kernel {
 } conv_kernel;
 
 typedef struct conv_state {
-    bool winograd;    /* forward runs without a primitive */
-    bool own_weights; /* so does the gradient of the weights */
+    bool winograd;          /* forward runs without a primitive */
+    bool winograd_backward; /* so does the gradient back to the source */
+    bool own_weights;       /* and the gradient of the weights */
     tl_primitive forward, backward_data, backward_weights;
     conv_kernel kernel, kernel_backward;
     tl_pack *bias;           /* borrowed from the pool, or NULL */
@@ -269,7 +270,9 @@ static tl_status create_forward(tl_build *build, tl_step *step, tl_error *err)
                            &state->bias, err));
     state->winograd = tl_winograd_fits(step);
     if (state->winograd) {
-        step->work_bytes[TL_WORK_FORWARD] = tl_winograd_workspace(step);
+        step->work_bytes[TL_WORK_FORWARD] = tl_winograd_work(step);
+        if (step->wants_diff_weights[0])
+            return TL_OK;
         return tl_pool_get(build->pool, TL_PACK_WINOGRAD, node->weights[0], NULL,
                            step->folded_norm, ROLE_FORWARD, n_out(node), n_groups(node), NULL,
                            &state->kernel.pack, err);
@@ -313,6 +316,18 @@ fail:
     if (attr != NULL)
         tl_dnn.primitive_attr_destroy(attr);
     return status;
+}
+
+static tl_status create_winograd_backward(tl_build *build, tl_step *step, tl_error *err)
+{
+    conv_state *state = step->state;
+    const tl_node *node = step->node;
+    step->work_bytes[TL_WORK_BACKWARD] = tl_winograd_work_backward(step);
+    if (step->wants_diff_weights[0])
+        return TL_OK;
+    return tl_pool_get(build->pool, TL_PACK_WINOGRAD_TRANSPOSED, node->weights[0], NULL, NULL,
+                       ROLE_BACKWARD_DATA, n_out(node), n_groups(node), NULL,
+                       &state->kernel_backward.pack, err);
 }
 
 /* One primitive makes both gradients; the bias may be trainable without the kernel. */
@@ -364,9 +379,12 @@ static tl_status create(tl_build *build, tl_step *step, tl_error *err)
         return TL_OK;
     dnnl_primitive_desc_t hint = NULL;
     tl_status status = create_forward_pd(step, build, false, &hint, err);
-    if (status == TL_OK && step->diff_src[0] != NULL)
-        status = create_backward_data(build, step, hint, err);
     conv_state *state = step->state;
+    state->winograd_backward = step->diff_src[0] != NULL && tl_winograd_fits_backward(step);
+    if (status == TL_OK && state->winograd_backward)
+        status = create_winograd_backward(build, step, err);
+    else if (status == TL_OK && step->diff_src[0] != NULL)
+        status = create_backward_data(build, step, hint, err);
     state->own_weights = tl_depthwise_fits(step);
     if (status == TL_OK && trains(step) && !state->own_weights)
         status = create_backward_weights(build, step, hint, err);
@@ -417,7 +435,7 @@ static tl_status bind_kernel(tl_step *step, tl_work work, conv_kernel *kernel,
 static tl_status bind_backward(tl_step *step, void *scratchpad, tl_error *err)
 {
     conv_state *state = step->state;
-    if (step->diff_src[0] != NULL) {
+    if (step->diff_src[0] != NULL && !state->winograd_backward) {
         tl_primitive *p = &state->backward_data;
         const tl_tensor *diff = step->dst->diff;
         TL_TRY(tl_primitive_bind(p, DNNL_ARG_DIFF_DST, diff->md, diff->data, err));
@@ -447,7 +465,7 @@ static tl_status bind(tl_step *step, void *scratchpad, tl_error *err)
     conv_state *state = step->state;
     tl_primitive *p = &state->forward;
     if (state->winograd)
-        return TL_OK;
+        return step->training ? bind_backward(step, scratchpad, err) : TL_OK;
     TL_TRY(tl_primitive_bind(p, DNNL_ARG_SRC, step->src[0]->md, step->src[0]->data, err));
     TL_TRY(bind_kernel(step, TL_WORK_FORWARD, &state->kernel, p, scratchpad, err));
     if (has_bias(step))
@@ -478,7 +496,7 @@ static tl_status forward(tl_step *step, const tl_run *run, tl_error *err)
 {
     conv_state *state = step->state;
     if (state->winograd) {
-        tl_winograd_forward(step, state->kernel.pack->data,
+        tl_winograd_forward(step, state->kernel.pack != NULL ? state->kernel.pack->data : NULL,
                             state->bias != NULL ? state->bias->data : NULL);
         return TL_OK;
     }
@@ -489,7 +507,10 @@ static tl_status forward(tl_step *step, const tl_run *run, tl_error *err)
 static tl_status backward(tl_step *step, const tl_run *run, tl_error *err)
 {
     conv_state *state = step->state;
-    if (step->diff_src[0] != NULL) {
+    if (state->winograd_backward) {
+        const tl_pack *pack = state->kernel_backward.pack;
+        tl_winograd_backward_data(step, pack != NULL ? pack->data : NULL);
+    } else if (step->diff_src[0] != NULL) {
         TL_TRY(run_reorder(&state->kernel_backward, step, run, err));
         TL_TRY(tl_primitive_run(&state->backward_data, run, step->name, err));
     }

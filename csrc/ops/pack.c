@@ -154,7 +154,7 @@ tl_status tl_pool_get(tl_pool *pool, tl_pack_kind kind, tl_variable *kernel, tl_
     pack->epsilon = norm != NULL ? norm->attrs.epsilon : 0.f;
     /* Blocked kernels read bias in whole registers: room for the padded channels. */
     size_t bytes = ((size_t)n_out + 15) / 16 * 16 * sizeof(float);
-    if (kind == TL_PACK_WINOGRAD)
+    if (kind == TL_PACK_WINOGRAD || kind == TL_PACK_WINOGRAD_TRANSPOSED)
         bytes = 36 * (kernel->size / 9) * sizeof(float);
     if (md != NULL) {
         TL_DNN_GOTO(tl_dnn.memory_desc_clone(&pack->md, md), "copying a weights layout");
@@ -295,6 +295,9 @@ tl_status tl_pack_refresh(tl_pack *pack, dnnl_stream_t stream, tl_error *err)
         return TL_OK;
     if (pack->kind == TL_PACK_BIAS)
         pack_bias(pack);
+    else if (pack->kind == TL_PACK_WINOGRAD_TRANSPOSED)
+        tl_winograd_pack_transposed(pack->kernel->data, pack->kernel->dims[2],
+                                    pack->kernel->dims[3], pack->data);
     else if (pack->kind == TL_PACK_WINOGRAD)
         TL_TRY(pack_winograd(pack, err));
     else

@@ -8,10 +8,11 @@
 #include "graph/graph.h"
 
 typedef enum tl_pack_kind {
-    TL_PACK_KERNEL,    /* (kh, kw, in / groups, out) -> oneDNN's convolution weights */
-    TL_PACK_DEPTHWISE, /* (kh, kw, channels, multiplier) -> oneDNN's grouped weights */
-    TL_PACK_WINOGRAD,  /* (3, 3, in, out) -> 36 transformed matrices in panels */
-    TL_PACK_BIAS,      /* one value per output channel, batch norm folded in */
+    TL_PACK_KERNEL,              /* (kh, kw, in / groups, out) -> oneDNN's convolution weights */
+    TL_PACK_DEPTHWISE,           /* (kh, kw, channels, multiplier) -> oneDNN's grouped weights */
+    TL_PACK_WINOGRAD,            /* (3, 3, in, out) -> 36 transformed matrices in panels */
+    TL_PACK_WINOGRAD_TRANSPOSED, /* the same for gradients on their way back */
+    TL_PACK_BIAS,                /* one value per output channel, batch norm folded in */
 } tl_pack_kind;
 
 typedef struct tl_pack {

@@ -1,5 +1,5 @@
 /* Which results backward makes again instead of keeping them from forward. Batch norm,
- * activations, sums, joins and averages of small windows cost a pass over memory each; kept, they
+ * activations, sums, joins and pools of small windows cost a pass over memory each; kept, they
  * take as much memory as the convolutions' results they are made of. A repeat runs before the
  * first backward step that reads its result. */
 #include "base/alloc.h"
@@ -15,6 +15,7 @@ static bool is_cheap(const tl_step *step)
         case TL_OP_multiply:
         case TL_OP_concat:
         case TL_OP_avg_pool2d:
+        case TL_OP_max_pool2d:
         case TL_OP_zero_pad2d:
             return true;
         case TL_OP_activation:
