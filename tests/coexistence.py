@@ -101,6 +101,15 @@ def sklearn_work(folder: Path) -> str:
     return digest(trees.predict_proba(x), means.labels_)
 
 
+def scipy_work(folder: Path) -> str:
+    """Not one of the seven: for the everyday test, whose environment has SciPy."""
+    import numpy as np
+    import scipy.linalg
+
+    a = np.random.default_rng(0).normal(size=(60, 60))
+    return digest(*scipy.linalg.lu(a), scipy.linalg.expm(a / 60))
+
+
 def tlfast_work(folder: Path) -> str:
     import tlfast
     from tlfast import keras
@@ -123,7 +132,7 @@ def tlfast_work(folder: Path) -> str:
 
 WORK = {
     "numpy": numpy_work, "torch": torch_work, "tensorflow": tensorflow_work, "cv2": cv2_work,
-    "PIL": pil_work, "sklearn": sklearn_work, "tlfast": tlfast_work,
+    "PIL": pil_work, "sklearn": sklearn_work, "scipy": scipy_work, "tlfast": tlfast_work,
 }  # fmt: skip
 
 

@@ -216,8 +216,8 @@ def test_without_proc(kernel, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("module", "words"),
     [
-        ("h5py", ["h5py, which model files (.keras, .h5) need, does not load", "h5py missing"]),
-        ("PIL", ["pillow, which images other than JPEG and PNG need", "Pillow missing"]),
+        ("h5py", ["h5py, which saving models needs, does not load", "h5py missing"]),
+        ("PIL", ["pillow, which reading images other than JPEG and PNG needs", "Pillow missing"]),
     ],
 )
 def test_a_missing_package(monkeypatch, capsys, module, words):

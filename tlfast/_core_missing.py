@@ -27,8 +27,9 @@ def why_not_imported(error: ImportError) -> str:
         package = _PACKAGES.get(re.sub(r"\d+$", "", library[1]))
         advice = f"install it (Debian: apt-get install -y {package})" if package else _AGAIN
         return f"tlfast's core needs the library {library[0].split(':')[0]}: {advice}. ({text})"
-    if isinstance(error, ModuleNotFoundError) and error.name == "numpy":
-        return f"tlfast needs NumPy: pip install numpy. ({text})"
+    # The core asks for NumPy's own core when it is imported; the reason behind is in the traceback.
+    if "numpy" in text:
+        return f"tlfast needs NumPy 2 or newer: pip install --upgrade numpy. ({text})"
     if "GLIBC_" in text:
         return (
             "this system's C library is older than the one tlfast was built for: build tlfast "

@@ -71,8 +71,8 @@ def _versions(broken: list[dict[str, str]]) -> dict[str, Any]:
         "tlfast": __version__,
         "Python": platform.python_version(),
         "NumPy": numpy.__version__,
-        "h5py": _imported_version("h5py", "model files (.keras, .h5)", broken),
-        "Pillow": _imported_version("PIL", "images other than JPEG and PNG", broken),
+        "h5py": _imported_version("h5py", "saving models", broken),
+        "Pillow": _imported_version("PIL", "reading images other than JPEG and PNG", broken),
         "oneDNN": ".".join(map(str, onednn["version"])),
         "oneDNN runtime": _RUNTIMES.get(onednn["cpu_runtime"], str(onednn["cpu_runtime"])),
         "oneDNN hash": onednn["hash"],
@@ -85,7 +85,7 @@ def _imported_version(module: str, purpose: str, broken: list[dict[str, str]]) -
         return __import__(module).__version__
     except ImportError as error:
         broken.append(
-            _finding(f"{package}, which {purpose} need, does not load: {error}",
+            _finding(f"{package}, which {purpose} needs, does not load: {error}",
                      f"pip install --force-reinstall {package}")
         )  # fmt: skip
         return None
