@@ -42,7 +42,7 @@ def test_everything_kept_is_below_it(home):
     assert text.startswith("Signature: 8a477f597d28d172789f06886806bc55\n")
 
 
-def test_dir_and_info(home, capsys):
+def test_dir_and_info(home, monkeypatch, capsys):
     assert cli.main(["cache", "dir"]) == 0
     assert capsys.readouterr().out == f"{home / '.cache' / 'tlfast'}\n"
     assert cli.main(["cache", "info"]) == 0
@@ -52,6 +52,9 @@ def test_dir_and_info(home, capsys):
     assert cli.main(["cache", "info"]) == 0
     said = capsys.readouterr().out
     assert "(3.0 MB, 1 entry)" in said
+    monkeypatch.setenv("TLFAST_CACHE_MEMORY", "many")
+    assert cli.main(["cache", "info"]) == 1
+    assert "expected a whole number of MB" in capsys.readouterr().err
     assert f"{home.parent / 'keras' / 'models'}" in said and "shared with Keras" in said
 
 

@@ -94,18 +94,23 @@ def folder_bytes(folder: Path) -> int:
     return total
 
 
+def entries(folder: Path) -> list[Path]:
+    """What a cache folder holds beside its tag; nothing where there is no folder."""
+    if not folder.exists():
+        return []
+    return sorted(entry for entry in folder.iterdir() if entry.name != TAG)
+
+
 def removable(folder: Path) -> list[Path]:
-    """What `clear` removes from a cache folder: everything but the tag.
+    """The entries of a cache folder, all of which `clear` removes.
 
     Raises:
         ForeignFolderError: the folder has no tag and holds files that tlfast does not make.
         OSError: it is no folder or cannot be read.
     """
-    if not folder.exists():
-        return []
-    entries = sorted(entry for entry in folder.iterdir() if entry.name != TAG)
+    found = entries(folder)
     if folder.is_symlink() or not _is_tagged(folder):
-        foreign = [entry.name for entry in entries if not entry.name.startswith(_OUR_PREFIXES)]
+        foreign = [entry.name for entry in found if not entry.name.startswith(_OUR_PREFIXES)]
         if foreign:
             shown = ", ".join(foreign[:3]) + (", ..." if len(foreign) > 3 else "")
             raise ForeignFolderError(
@@ -113,16 +118,16 @@ def removable(folder: Path) -> list[Path]:
                 f"holds {shown}; nothing was removed. Remove by hand what you do not need, or set "
                 "TLFAST_CACHE_DIR to a folder for tlfast alone"
             )
-    return entries
+    return found
 
 
-def clear(entries: list[Path]) -> None:
+def clear(found: list[Path]) -> None:
     """Remove what `removable` listed; links are removed, not followed.
 
     Raises:
         OSError: one of them cannot be removed.
     """
-    for entry in entries:
+    for entry in found:
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
         else:

