@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 # Where TensorFlow or PyTorch are not installed beside tlfast, these name a Python that has them.
 PEER_PYTHONS = {"keras": "TLFAST_PEER_KERAS", "torch": "TLFAST_PEER_TORCH"}
-_connect = socket.socket.connect
+_CONNECTS = {name: getattr(socket.socket, name) for name in ("connect", "connect_ex")}
 
 
 def pytest_collection_modifyitems(config, items):
@@ -53,15 +53,19 @@ def no_network(request, monkeypatch):
     """Every connection fails, except to this machine in tests marked `loopback`."""
     loopback = request.node.get_closest_marker("loopback") is not None
 
-    def connect(self, address):
-        if self.family == socket.AF_UNIX:
-            return _connect(self, address)
-        if loopback and address[0] in ("127.0.0.1", "::1", "localhost"):
-            return _connect(self, address)
-        allowed = "only to 127.0.0.1" if loopback else "not at all: mark it `loopback`"
-        raise AssertionError(f"a test connects to {address}; this one may {allowed}")
+    def guarded(connect):
+        def checked(self, address):
+            if self.family == socket.AF_UNIX:
+                return connect(self, address)
+            if loopback and address[0] in ("127.0.0.1", "::1", "localhost"):
+                return connect(self, address)
+            allowed = "only to 127.0.0.1" if loopback else "not at all: mark it `loopback`"
+            raise AssertionError(f"a test connects to {address}; this one may {allowed}")
 
-    monkeypatch.setattr(socket.socket, "connect", connect)
+        return checked
+
+    for name, connect in _CONNECTS.items():
+        monkeypatch.setattr(socket.socket, name, guarded(connect))
 
 
 @pytest.fixture(autouse=True)

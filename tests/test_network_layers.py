@@ -1,4 +1,4 @@
-"""Every convolution of the seven networks, alone, against float64: forward in both kinds of plan and
+"""Every convolution of the seven networks, alone, against float64: forward in both kinds of plan,
 gradients of input, kernel and bias, with and without Winograd, within 5e-5 of the largest value."""
 
 import dataclasses

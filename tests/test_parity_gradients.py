@@ -232,7 +232,7 @@ def first_step(case: cases.Case, model: Model, start: list, n: int, exact: bool)
     return (loss.tobytes(), *moving), gradients
 
 
-# The networks with 3x3 convolutions that Winograd's algorithm takes over; nothing changes in others.
+# Networks with 3x3 convolutions that Winograd's algorithm takes over; nothing changes in others.
 WINOGRAD = ("ResNet50", "VGG16", "InceptionV3")
 RUNS = [
     pytest.param(case, exact, id=f"{case.name}-{'exact' if exact else 'winograd'}")

@@ -14,15 +14,17 @@ from tlfast._version import __version__
 try:
     from tlfast import _core
 except ImportError as _reason:
-    raise ImportError(
-        "tlfast's compiled core is missing or does not load: in the source folder run "
-        "`pip install -e .` first (or start Python in another folder to use an installed tlfast). "
-        f"The reason was: {_reason}"
-    ) from _reason
+    from tlfast._core_missing import why_not_imported
 
-_core.load(
-    os.environ.get("TLFAST_DNNL") or os.path.join(os.path.dirname(_core.__file__), "libdnnl.so.3")
-)
+    raise ImportError(why_not_imported(_reason)) from _reason
+
+_onednn = os.environ.get("TLFAST_DNNL") or f"{os.path.dirname(_core.__file__)}/libdnnl.so.3"
+try:
+    _core.load(_onednn)
+except RuntimeError as _reason:
+    from tlfast._core_missing import why_no_onednn
+
+    raise ImportError(why_no_onednn(_reason, _onednn)) from _reason
 
 # Public sub-modules, as in Keras, and names that live in one of the modules behind them.
 _MODULES = (

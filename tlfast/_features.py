@@ -9,13 +9,13 @@ import logging
 import math
 import mmap
 import os
-import tempfile
 from collections import OrderedDict
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from tlfast._cache import cache_folder, unnamed_file
 
 _log = logging.getLogger("tlfast")
 
@@ -24,14 +24,6 @@ _MEMORY_SHARE = 0.25
 # Below this many bytes of frozen weights a file is not worth its time.
 _WORTH_A_FILE = 16 << 20
 _BUDGET_VARIABLE = "TLFAST_CACHE_MEMORY"
-
-
-def cache_folder() -> Path:
-    """Folder for everything tlfast keeps on disk: `$TLFAST_CACHE_DIR` or the XDG cache folder."""
-    named = os.environ.get("TLFAST_CACHE_DIR")
-    if named:
-        return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tlfast"
 
 
 def memory_budget() -> int:
@@ -52,9 +44,7 @@ def memory_budget() -> int:
 def _file_array(bytes_needed: int) -> np.ndarray:
     """An array in an unnamed file of the cache folder whose space is reserved beforehand, so that a
     full disk is an OSError here and never a bus error later."""
-    folder = cache_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder, prefix="features-") as file:
+    with unnamed_file("features-") as file:
         os.posix_fallocate(file.fileno(), 0, max(bytes_needed, 1))
         return np.frombuffer(mmap.mmap(file.fileno(), max(bytes_needed, 1)), np.uint8)
 
@@ -72,9 +62,7 @@ def page_out(variables: Sequence[Any]) -> None:
     if 4 * sum(math.prod(v.shape) for v in variables) < _WORTH_A_FILE:
         return
     try:
-        folder = cache_folder()
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder, prefix="weights-") as file:
+        with unnamed_file("weights-") as file:
             at = 0
             for variable in variables:
                 at += variable.page_out(file.fileno(), at)

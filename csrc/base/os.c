@@ -71,9 +71,12 @@ size_t tl_os_memory_available(void)
             available *= 1024;
     if (file != NULL)
         fclose(file);
+    /* Of the container: cgroup v2, or v1, where a number beyond all memory means no limit. */
     double limit = 0, used = 0, unused = 0;
-    if (read_numbers("/sys/fs/cgroup/memory.max", &limit, &unused) >= 1 &&
-        read_numbers("/sys/fs/cgroup/memory.current", &used, &unused) >= 1) {
+    if ((read_numbers("/sys/fs/cgroup/memory.max", &limit, &unused) >= 1 &&
+         read_numbers("/sys/fs/cgroup/memory.current", &used, &unused) >= 1) ||
+        (read_numbers("/sys/fs/cgroup/memory/memory.limit_in_bytes", &limit, &unused) >= 1 &&
+         read_numbers("/sys/fs/cgroup/memory/memory.usage_in_bytes", &used, &unused) >= 1)) {
         double left = limit > used ? limit - used : 0;
         available = available == 0 || left < available ? left : available;
     }

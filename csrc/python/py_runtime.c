@@ -61,8 +61,9 @@ static PyObject *onednn_info(PyObject *module, PyObject *unused)
 {
     (void)module, (void)unused;
     const dnnl_version_t *v = tl_dnn.version();
-    return Py_BuildValue("{s:(iii),s:s,s:i}", "version", v->major, v->minor, v->patch, "hash",
-                         v->hash, "isa", (int)tl_dnn.get_effective_cpu_isa());
+    return Py_BuildValue("{s:(iii),s:s,s:i,s:i}", "version", v->major, v->minor, v->patch, "hash",
+                         v->hash, "cpu_runtime", (int)v->cpu_runtime, "isa",
+                         (int)tl_dnn.get_effective_cpu_isa());
 }
 
 static PyObject *set_winograd(PyObject *module, PyObject *arg)
@@ -104,7 +105,8 @@ static PyMethodDef functions[] = {
      "cpu_count()\n--\n\nProcessors by affinity and cgroup quota."},
     {"memory_available", memory_available, METH_NOARGS,
      "memory_available()\n--\n\nBytes this process may still take."},
-    {"onednn_info", onednn_info, METH_NOARGS, "onednn_info()\n--\n\nVersion, hash, CPU ISA."},
+    {"onednn_info", onednn_info, METH_NOARGS,
+     "onednn_info()\n--\n\nVersion, hash, CPU runtime, CPU ISA."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tlfast._packages import needed
 from tlfast.data._pixels import PixelSpec
 
 # First bytes of what Pillow is asked to read; anything else stays an error.
@@ -33,7 +34,8 @@ def decode(path: str, spec: PixelSpec) -> np.ndarray:
     Raises:
         ValueError: if Pillow cannot read the file.
     """
-    from PIL import Image
+    with needed("reading images other than JPEG and PNG", "pillow"):
+        from PIL import Image
 
     try:
         with Image.open(path, formats=_FORMATS) as image:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tlfast._arguments import checked_arguments
+from tlfast._packages import needed
 from tlfast.data._pillow import centre_crop
 from tlfast.data.directory import check_choice, check_data_format, check_size
 
@@ -44,7 +45,8 @@ def load_img(
         FileNotFoundError: if there is no such file.
         DecodeError: (a ValueError) if the file is not a readable image; names the file.
     """
-    from PIL import Image, UnidentifiedImageError
+    with needed("load_img", "pillow"):
+        from PIL import Image, UnidentifiedImageError
 
     check_choice("color_mode", color_mode, ("rgb", "rgba", "grayscale"))
     size = None if target_size is None else check_size("target_size", target_size)
@@ -139,7 +141,8 @@ def array_to_img(
         scale: stretch smallest to largest value to 0 to 255; False casts the values as they are.
         dtype: type to compute in; None: float32.
     """
-    from PIL import Image
+    with needed("array_to_img", "pillow"):
+        from PIL import Image
 
     check_data_format(data_format)
     x = np.asarray(x, dtype=dtype or np.float32)

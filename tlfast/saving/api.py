@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tlfast._backbones import weights_loaded
+from tlfast._packages import needed
 from tlfast._serialization import deserialize, serialize
 from tlfast.saving import archive, interrupts, legacy_h5, weights_h5
 from tlfast.saving.atomic import replacing
@@ -136,7 +137,8 @@ def _write_record(root: Any, model: Any) -> None:
 
 def _hdf5(write: Callable[[Any], None]) -> bytes:
     """Return the content of an HDF5 file made in memory; libhdf5 never opens a real one."""
-    import h5py
+    with needed("saving models", "h5py"):
+        import h5py
 
     options = {"driver": "core", "backing_store": False, "libver": "earliest"}
     with interrupts.deferred(), h5py.File("memory", "w", **options) as root:

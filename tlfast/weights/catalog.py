@@ -84,6 +84,17 @@ _LITE = {
     "EfficientNetLite1": "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
     "EfficientNetLite2": "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
 }
+# MB of the files with and without the classifier: four bytes for each number of the network.
+_MEGABYTES = {
+    "DenseNet121": (32, 28), "DenseNet169": (57, 51), "DenseNet201": (81, 73),
+    "EfficientNetB0": (21, 16), "EfficientNetB1": (31, 26), "EfficientNetB2": (37, 31),
+    "EfficientNetB3": (49, 43), "EfficientNetB4": (78, 71), "EfficientNetB5": (122, 114),
+    "EfficientNetB6": (173, 164), "EfficientNetB7": (267, 256),
+    "EfficientNetLite0": (19, 19), "EfficientNetLite1": (22, 22), "EfficientNetLite2": (25, 25),
+    "InceptionV3": (95, 87), "MobileNetV2": (14, 9), "ResNet50": (102, 94),
+    "ResNet101": (179, 171), "ResNet152": (242, 234), "VGG16": (553, 59), "VGG19": (575, 80),
+    "Xception": (92, 83),
+}  # fmt: skip
 _MOBILENET_SIZES = (128, 160, 192, 224)
 _MOBILENET_V2_SIZES = (96, 128, 160, 192, 224)
 _MOBILENET_ALPHAS = {0.25: "2_5", 0.5: "5_0", 0.75: "7_5", 1.0: "1_0"}
@@ -93,6 +104,35 @@ _MOBILENET_V2_ALPHAS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 def applications() -> list[str]:
     """Return the names of all applications with pretrained weights."""
     return sorted([*_KERAS, *_LITE, "MobileNet", "MobileNetV2"])
+
+
+def megabytes(file: WeightFile) -> int | None:
+    """Return about how large a file is; None for networks that tlfast does not build and for
+    MobileNetV2 of another width than 1."""
+    sizes = _MEGABYTES.get(file.application)
+    if sizes is None or file.name not in {
+        weight_file(file.application, top).name for top in (True, False)
+    }:
+        return None
+    return sizes[0] if file.include_top else sizes[1]
+
+
+def every_file() -> list[WeightFile]:
+    """Return all files of the catalogue, each once, by application."""
+    files: dict[str, WeightFile] = {}
+    for name in applications():
+        alphas: tuple[float, ...] = (1.0,)
+        sizes: tuple[int, ...] = (224,)
+        if name == "MobileNet":
+            alphas, sizes = tuple(_MOBILENET_ALPHAS), _MOBILENET_SIZES
+        elif name == "MobileNetV2":
+            alphas, sizes = _MOBILENET_V2_ALPHAS, _MOBILENET_V2_SIZES
+        for include_top in (False, True):
+            for alpha in alphas:
+                for size in sizes:
+                    file = weight_file(name, include_top, alpha, size)
+                    files[file.name] = file
+    return list(files.values())
 
 
 def weight_file(

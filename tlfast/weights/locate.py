@@ -10,6 +10,7 @@ import importlib.metadata
 import os
 from pathlib import Path, PurePosixPath
 
+from tlfast._cache import home_folder
 from tlfast.weights.catalog import WeightFile
 from tlfast.weights.download import DownloadError, download, file_digest, offline
 
@@ -21,8 +22,33 @@ class WeightsNotFoundError(OSError):
 
 
 def keras_home() -> Path:
-    """Return Keras' cache folder: `$KERAS_HOME` or `~/.keras`."""
-    return Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+    """Return Keras' cache folder: `$KERAS_HOME` or `~/.keras`.
+
+    Raises:
+        OSError: KERAS_HOME is not set and the system knows no home folder.
+    """
+    return Path(os.environ.get("KERAS_HOME") or home_folder("KERAS_HOME") / ".keras")
+
+
+def user_folder() -> Path | None:
+    """Return the folder that TLFAST_WEIGHTS_DIR names, or None."""
+    folder = os.environ.get("TLFAST_WEIGHTS_DIR")
+    return Path(folder).expanduser() if folder else None
+
+
+def copies(file: WeightFile) -> list[tuple[str, Path]]:
+    """Return every copy of a pretrained file on this machine, in the order of `locate`.
+
+    Args:
+        file: entry of the catalogue.
+
+    Returns:
+        (kind of place, path of an existing file); hashes are not looked at.
+    """
+    places = [("TLFAST_WEIGHTS_DIR", user_folder()), ("Keras' cache", keras_home() / "models")]
+    found = [(place, folder / file.name) for place, folder in places if folder is not None]
+    found += _packaged(file)
+    return [(place, path) for place, path in found if path.is_file()]
 
 
 def locate(file: WeightFile, *, progress: bool = True) -> str:
@@ -56,11 +82,11 @@ def locate(file: WeightFile, *, progress: bool = True) -> str:
 
 
 def _in_user_folder(file: WeightFile, looked: list[str]) -> Path | None:
-    folder = os.environ.get("TLFAST_WEIGHTS_DIR")
-    if not folder:
+    folder = user_folder()
+    if folder is None:
         looked.append("TLFAST_WEIGHTS_DIR: not set")
         return None
-    path = Path(folder).expanduser() / file.name
+    path = folder / file.name
     if path.is_file():
         return path
     looked.append(f"TLFAST_WEIGHTS_DIR: no {path}")
@@ -79,23 +105,36 @@ def _in_keras_cache(file: WeightFile, looked: list[str]) -> Path | None:
 
 
 def _in_packages(file: WeightFile, looked: list[str]) -> Path | None:
+    for where, path in _packaged(file):
+        return _checked(path, file, where, looked)
+    if not file.package:
+        looked.append(f"installed packages: no entry point {ENTRY_POINTS!r} has {file.name}")
+    elif _distribution(file.package) is None:
+        looked.append(f"installed packages: {file.package} is not installed")
+    else:
+        looked.append(f"installed packages: {file.package} has no {file.name}")
+    return None
+
+
+def _packaged(file: WeightFile) -> list[tuple[str, Path]]:
+    """(who says so, path) of a file in installed packages."""
+    found = []
     for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
         answer = point.load()(file.name)
         if answer is not None:
-            return _checked(Path(answer), file, f"entry point {point.name!r}", looked)
-    if not file.package:
-        looked.append(f"installed packages: no entry point {ENTRY_POINTS!r} has {file.name}")
-        return None
-    try:
-        files = importlib.metadata.distribution(file.package).files or []
-    except importlib.metadata.PackageNotFoundError:
-        looked.append(f"installed packages: {file.package} is not installed")
-        return None
-    for entry in files:
+            found.append((f"entry point {point.name!r}", Path(answer)))
+    package = _distribution(file.package) if file.package else None
+    for entry in (package.files or []) if package else []:
         if PurePosixPath(entry).name == file.name:
-            return _checked(Path(str(entry.locate())), file, file.package, looked)
-    looked.append(f"installed packages: {file.package} has no {file.name}")
-    return None
+            found.append((file.package, Path(str(entry.locate()))))
+    return found
+
+
+def _distribution(name: str) -> importlib.metadata.Distribution | None:
+    try:
+        return importlib.metadata.distribution(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _checked(path: Path, file: WeightFile, where: str, looked: list[str]) -> Path | None:
