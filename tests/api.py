@@ -51,7 +51,7 @@ def things(module: ModuleType) -> Iterator[tuple[str, Any]]:
 def tensorflow_things() -> Iterator[tuple[str, Any]]:
     """(path, thing) of the names that `import tlfast as tf` serves beside Keras'."""
     for name, thing in _tf._NAMES.items():
-        if isinstance(thing, _tf._Namespace):
+        if isinstance(thing, _tf.Namespace):
             yield from ((f"tlfast.{name}.{part}", getattr(thing, part)) for part in dir(thing))
         else:
             yield f"tlfast.{name}", thing
