@@ -71,6 +71,7 @@ if TYPE_CHECKING:  # The same names for type checkers; tests/test_api.py holds b
     from tlfast import preprocessing as preprocessing
     from tlfast import regularizers as regularizers
     from tlfast import saving as saving
+    from tlfast import testing as testing
     from tlfast import utils as utils
     from tlfast import weights as weights
     from tlfast._tensor import KerasTensor as KerasTensor
