@@ -50,7 +50,10 @@ BUGS = {  # name: (file, text, text with the bug, test file that is to fail)
         "ops/merge.c", "*offset += step->src[k]->dims[t->rank - 1] * per;",
         "*offset = step->src[k]->dims[t->rank - 1] * per;", OPS),
     "dropout without its scale": (
-        "ops/dropout.c", "? from[i] * keep", "? from[i]", OPS),
+        "ops/dropout.c", "? value * keep", "? value", OPS),
+    "dropout's mask by place in memory": (
+        "ops/dropout.c", "(a->per_sample ? first / per_row : first + i)",
+        "(a->per_sample ? first / per_row : r * c.stride + i)", STEP),
     "another dropout mask in every pass": (
         "ops/dropout.c", "apply(step, run, step->dst->diff->data,",
         "apply(step, &(tl_run){.seed = run->seed + 1}, step->dst->diff->data,", OPS),
@@ -83,6 +86,25 @@ BUGS = {  # name: (file, text, text with the bug, test file that is to fail)
     "repeats before their sources": (
         "plan/repeat.c", "for (int r = plan->n_repeats - 1; r >= 0; r--)",
         "for (int r = 0; r < plan->n_repeats; r++)", PLAN),
+    "a join adds to what nobody wrote": (
+        "ops/merge.c", "step->accumulate[i] ? ADD_WHOLE_TO_PART : WHOLE_TO_PART",
+        "ADD_WHOLE_TO_PART", PLAN),
+    "a join forgets what was added before": (
+        "ops/merge.c", "step->accumulate[i] ? ADD_WHOLE_TO_PART : WHOLE_TO_PART",
+        "WHOLE_TO_PART", PLAN),
+    "a trained kernel packed once": (
+        "ops/conv.c", "return kernel->md == NULL ? TL_OK :",
+        "static int runs;\n    return kernel->md == NULL || runs++ > 3 ? TL_OK :", PLAN),
+    "work memory of backward given away": (
+        "plan/memory.c", "touch(work[TL_WORK_BACKWARD], back);",
+        "touch(work[TL_WORK_BACKWARD], i);", PLAN),
+    "discarded packs taken for good": (
+        "ops/pack.c", "pack->version = 0;", ";", "test_engine.py"),
+    "Winograd's gradient padded like forward": (
+        "ops/winograd.c", "2 - pads[0],", "pads[0],", "test_winograd.py"),
+    "Winograd's gradient with the kernel not turned": (
+        "kernels/winograd.c", "kernel + 8 * c * k + y * k, -c * k,", "kernel + y * k, c * k,",
+        "test_winograd.py"),
     "batch norm folded without epsilon": (
         "ops/pack.c", "sqrt((double)pack->norm[3]->data[c] + pack->epsilon)",
         "sqrt((double)pack->norm[3]->data[c])", PLAN),

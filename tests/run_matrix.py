@@ -8,6 +8,7 @@ debug      -O0 with assertions
 werror     compiles with every warning an error, runs nothing
 valgrind   the programs of tests/c under valgrind (apt-get install valgrind)
 types      mypy, stubtest and pyright --verifytypes; runs nothing (pip install -e '.[dev]')
+tidy       clang-tidy over csrc/; runs nothing (apt-get install clang-tidy libomp-dev)
 
 sanitize, debug and werror build into build/NAME, beside the ordinary build, and need what pip's
 build environment has: pip install setuptools numpy onednn-devel-cpu-gomp==2023.2.0
@@ -35,7 +36,7 @@ RUNS = {
     "one-thread": {"OMP_NUM_THREADS": "1"},
     "valgrind": {"TLFAST_TEST_VALGRIND": "valgrind"},
 }
-CHECKS = {"types": static_checks.types}
+CHECKS = {"types": static_checks.types, "tidy": static_checks.tidy}
 # Python itself does not free everything at exit, so leaks are looked for in tests/c alone.
 # A size that cannot be allocated is to be our error, not the sanitizer's; a crash is to be the
 # sanitizer's report, not faulthandler's.

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from op_net import Net, training_plan
 
 import tlfast as tf
 from tlfast import _core
@@ -145,3 +146,41 @@ def test_convolution_may_read_its_own_residual(rng):
         image = rng.normal(size=(2, 14, 14, 64)).astype(np.float32)
         expected = reference(image, layer.kernel, (1, 1, 1, 1)) + layer.bias + image
         assert distance(plan.forward([image])[0], expected) < TOLERANCE
+
+
+# ---- the gradient back to the source -------------------------------------------------------------
+
+
+def gradient_of_the_image(rng, shape, trains_kernel: bool) -> tuple[np.ndarray, np.ndarray]:
+    """What a training step computes and what is right. The image is the kernel of a dense layer
+    that reads one-hot rows, so that kernel's gradient is the image's; the convolution's own kernel
+    is frozen (packed once) or trained (packed in every step)."""
+    rows, h, w, n_in, n_out, pads = shape
+    net = Net(rng)
+    picture = net.variable((rows, h * w * n_in), -1, 1)
+    flat = net.add("dense", net.input((rows,)), weights=(picture, None))
+    kernel = net.variable((3, 3, n_in, n_out), -0.1, 0.1)
+    image = net.add("reshape", flat, shape=(h, w, n_in))
+    y = net.add("conv2d", image, weights=(kernel, None), pads=pads)
+    target = rng.normal(size=(rows, *net.shapes[y])).astype(np.float32)
+    trainable = [picture, kernel] if trains_kernel else [picture]
+    plan = training_plan(net, [y], [{"kind": "mean_squared_error"}], rows, trainable)
+    for values in (kernel.numpy(), rng.uniform(-0.1, 0.1, kernel.shape)):  # written between steps
+        kernel.assign(values.astype(np.float32))
+        got = plan.train([np.eye(rows, dtype=np.float32)], [target], learning_rate=0.0)[1][0]
+    dy = 2 * (got.astype(np.float64) - target) / target.size
+    top, bottom, left, right = pads
+    dx = np.zeros((rows, h + top + bottom, w + left + right, n_in))
+    for i in range(3):
+        for j in range(3):
+            rest = dx[:, i : i + dy.shape[1], j : j + dy.shape[2]]
+            rest += dy @ kernel.numpy()[i, j].T.astype(np.float64)
+    dx = dx[:, top : top + h, left : left + w]
+    return plan.gradients()[0].reshape(dx.shape), dx
+
+
+@pytest.mark.parametrize("trains_kernel", [False, True])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_gradient_of_the_image(rng, shape, trains_kernel):
+    got, expected = gradient_of_the_image(rng, shape, trains_kernel)
+    assert distance(got, expected) < TOLERANCE

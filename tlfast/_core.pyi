@@ -23,6 +23,7 @@ class DecodeError(ValueError): ...
 class _OnednnInfo(TypedDict):
     version: tuple[int, int, int]
     hash: str
+    cpu_runtime: int
     isa: int
 
 def load(path: str | bytes | os.PathLike[str], /) -> None: ...

@@ -22,14 +22,15 @@ def edits(source: Source, tree: ast.Module) -> list[tuple[int, int, str]]:
                     new = f"{own(alias.name if alias.asname else root)} as {alias.asname or root}"
                     made.append((*_span(source, alias), new))
         elif isinstance(node, ast.ImportFrom) and not node.level:
-            if (node.module or "").partition(".")[0] in ROOTS:
-                found = _FROM.match(source.text, source.offset(node.lineno, node.col_offset))
-                made.append((*found.span(1), own(node.module)))
+            module = node.module or ""
+            found = _FROM.match(source.text, source.offset(node.lineno, node.col_offset))
+            if found is not None and module.partition(".")[0] in ROOTS:
+                made.append((*found.span(1), own(module)))
     return made
 
 
 def _span(source: Source, node: ast.alias) -> tuple[int, int]:
     return (
         source.offset(node.lineno, node.col_offset),
-        source.offset(node.end_lineno, node.end_col_offset),
+        source.offset(node.end_lineno or node.lineno, node.end_col_offset or node.col_offset),
     )

@@ -39,14 +39,16 @@ def _chains(script: Script) -> Iterator[tuple[int, str]]:
         if not isinstance(node, ast.Attribute) or id(node) in inner:
             continue
         path = script.path(node)
-        root = node
+        root: ast.expr = node
         while isinstance(root, ast.Attribute):
             root = root.value
-        if path is None or _lacking(script.bindings[root.id]):  # said at its import
+        if path is None or not isinstance(root, ast.Name):
+            continue
+        if _lacking(script.bindings[root.id]):  # said at its import
             continue
         sentence = _lacking(path)
         if sentence:
-            yield node.end_lineno, sentence
+            yield node.end_lineno or node.lineno, sentence
 
 
 def _lacking(path: str) -> str | None:
@@ -92,7 +94,7 @@ def _refusal(script: Script, call: ast.Call, called: type) -> str | None:
 
 
 def _required(called: type, name: str) -> bool:
-    parameter = inspect.signature(called.__init__).parameters.get(name)
+    parameter = inspect.signature(called).parameters.get(name)
     return parameter is not None and parameter.default is parameter.empty
 
 
@@ -100,8 +102,9 @@ def _misfit(call: ast.Call, called: Any) -> str | None:
     """Why a call does not fit the signature, or None."""
     if (inspect.getdoc(called) or "").startswith("Not built"):
         return "it is not built"
-    names = [keyword.arg for keyword in call.keywords]
-    if None in names or any(isinstance(node, ast.Starred) for node in call.args):
+    names = [keyword.arg for keyword in call.keywords if keyword.arg is not None]
+    unpacks = len(names) < len(call.keywords)
+    if unpacks or any(isinstance(node, ast.Starred) for node in call.args):
         return None
     try:
         inspect.signature(called).bind(*call.args, **dict.fromkeys(names))
@@ -123,12 +126,12 @@ def _methods(script: Script) -> Iterator[tuple[int, str]]:
         kind = _kind(script, kinds, call.func.value)
         if kind is None:
             continue
-        name = call.func.attr
+        name, line = call.func.attr, call.func.end_lineno or call.lineno
         method = getattr(kind, name, None)
         if method is None:
-            yield call.func.end_lineno, f"{kind.__name__}.{name}: tlfast's {kind.__name__} has none"
+            yield line, f"{kind.__name__}.{name}: tlfast's {kind.__name__} has none"
         elif callable(method) and (reason := _misfit(_with_self(call), method)):
-            yield call.func.end_lineno, f"{kind.__name__}.{name}(...): {reason}"
+            yield line, f"{kind.__name__}.{name}(...): {reason}"
 
 
 def _with_self(call: ast.Call) -> ast.Call:
@@ -147,9 +150,9 @@ def _kinds(script: Script) -> dict[str, Any]:
                     plain = isinstance(target, ast.Name)
                     same = plain and kinds.get(name.id, kind) is kind
                     kinds[name.id] = kind if same else None
-    for node in ast.walk(script.tree):
-        if isinstance(node, ast.arg):
-            kinds[node.arg] = None
+    for argument in ast.walk(script.tree):
+        if isinstance(argument, ast.arg):
+            kinds[argument.arg] = None
     return kinds
 
 

@@ -8,6 +8,7 @@ is reported only where nothing in the script gives its range.
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 from tlfast._port_script import Script
 from tlfast.applications._registry import BACKBONES, Backbone
@@ -50,6 +51,12 @@ def _pretrained(script: Script, call: ast.Call) -> bool:
     return not (isinstance(node, ast.Constant) and node.value is None)
 
 
+def _gives(preparation: _Preparation) -> str:
+    """What `findings` knows of a preparation: it is silent where one is unknown."""
+    assert preparation.scale is not None
+    return f"`{preparation.text}` gives {SCALES[preparation.scale].text}"
+
+
 def _finding(
     script: Script, call: ast.Call, network: Backbone, preparations: list[_Preparation]
 ) -> tuple[int, str, str]:
@@ -57,7 +64,7 @@ def _finding(
     if network.preprocessing == "none":
         first = preparations[0]
         text = (
-            f"`{first.text}` gives {SCALES[first.scale].text}; {network.name}'s weights were made "
+            f"{_gives(first)}; {network.name}'s weights were made "
             f"for {wanted}, which the network scales itself"
         )
         return first.line, text, f"nothing: leave out `{first.text}`"
@@ -65,7 +72,7 @@ def _finding(
     if preparations:
         first = preparations[0]
         line = first.line
-        text = f"`{first.text}` gives {SCALES[first.scale].text}"
+        text = _gives(first)
         instead = f" instead of `{first.text}`"
     else:
         line, instead = call.lineno, ""
@@ -128,7 +135,7 @@ def _by_arithmetic(script: Script) -> Iterator[_Preparation]:
     for node in ast.walk(script.tree):  # outer expressions come first
         if not isinstance(node, (ast.BinOp, ast.AugAssign)) or id(node) in inner:
             continue
-        offset, scaled = 0.0, node
+        offset, scaled = 0.0, cast("ast.AST", node)
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub):
             offset = -_constant(script, node.right)
             scaled = node.left

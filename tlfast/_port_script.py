@@ -50,7 +50,7 @@ class Script:
             if isinstance(node, ast.Assign) and len(node.targets) == 1:
                 self._bind(node.targets[0], node.value, bound)
 
-    def _bind(self, target: ast.expr, value: ast.expr, bound: Counter) -> None:
+    def _bind(self, target: ast.expr, value: ast.expr, bound: Counter[str]) -> None:
         if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
             for one, other in zip(target.elts, value.elts, strict=False):
                 self._bind(one, other, bound)
@@ -65,7 +65,7 @@ class Script:
         except Unknown:
             return
 
-    def imports(self) -> Iterator[tuple[str, str, ast.AST]]:
+    def imports(self) -> Iterator[tuple[str, str, ast.stmt]]:
         """(local name, path, node) of every import from TensorFlow and Keras."""
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Import):
@@ -74,11 +74,12 @@ class Script:
                     if root in _run_hook.ROOTS:
                         yield alias.asname or root, alias.name if alias.asname else root, node
             elif isinstance(node, ast.ImportFrom) and not node.level:
-                if (node.module or "").partition(".")[0] not in _run_hook.ROOTS:
+                module = node.module or ""
+                if module.partition(".")[0] not in _run_hook.ROOTS:
                     continue
                 for alias in node.names:
-                    for name in [alias.name] if alias.name != "*" else _public(node.module):
-                        yield alias.asname or name, f"{node.module}.{name}", node
+                    for name in [alias.name] if alias.name != "*" else _public(module):
+                        yield alias.asname or name, f"{module}.{name}", node
 
     def says(self, node: ast.AST) -> str:
         """What the script says there, on one line."""

@@ -8,6 +8,7 @@ import os
 import re
 import tokenize
 from dataclasses import dataclass
+from typing import Any
 
 from tlfast.commands import CommandError
 
@@ -20,7 +21,7 @@ class _Part:
 
     title: str
     lines: list[str]
-    cell: dict | None = None
+    cell: dict[str, Any] | None = None
 
 
 class Source:
@@ -36,6 +37,7 @@ class Source:
     def __init__(self, path: str) -> None:
         self.path = path
         self.name = os.path.basename(path)
+        self._notebook: dict[str, Any] | None = None
         try:
             with open(path, "rb") as file:
                 self.raw = file.read()
@@ -62,11 +64,11 @@ class Source:
 
     def _read_notebook(self) -> None:
         try:
-            self._notebook = json.loads(self.raw)
-            cells = [c for c in self._notebook["cells"] if c["cell_type"] == "code"]
+            notebook: dict[str, Any] = json.loads(self.raw)
+            cells = [c for c in notebook["cells"] if c["cell_type"] == "code"]
         except (ValueError, KeyError, TypeError) as error:
             raise CommandError(f"{self.path!r} is no notebook: {error!r}") from error
-        self._parts = []
+        self._notebook, self._parts = notebook, []
         for number, cell in enumerate(cells, 1):
             lines = _lines("".join(cell["source"]))
             if lines and lines[0].startswith("%%"):  # another language
@@ -139,10 +141,11 @@ class Source:
             file.write(self._content(text))
 
     def _content(self, text: str) -> bytes:
-        if self._parts and self._parts[0].cell is None:
+        if self._notebook is None:
             return text.encode(self._encoding)
         layout = _layout(self.raw, self._notebook)
         for part, lines in self._split(text):
+            assert part.cell is not None  # of a notebook
             old = part.cell["source"]
             if not "".join(old).endswith("\n"):
                 lines[-1:] = [line.removesuffix("\n") for line in lines[-1:]]
@@ -163,11 +166,11 @@ def _lines(text: str) -> list[str]:
     return re.findall(r"[^\n]*\n|[^\n]+", text)
 
 
-def _dump(notebook: dict, indent: int | None, ascii_only: bool, end: str) -> bytes:
+def _dump(notebook: dict[str, Any], indent: int | None, ascii_only: bool, end: str) -> bytes:
     return (json.dumps(notebook, indent=indent, ensure_ascii=ascii_only) + end).encode()
 
 
-def _layout(raw: bytes, notebook: dict) -> tuple[int | None, bool, str]:
+def _layout(raw: bytes, notebook: dict[str, Any]) -> tuple[int | None, bool, str]:
     """How a notebook's JSON is laid out, so that only import lines change; else as Jupyter does."""
     for indent in (1, 2, 4, None):
         for ascii_only in (False, True):

@@ -53,11 +53,13 @@ def _always_true(script: Script) -> Iterator[Finding]:
         if not isinstance(node, (ast.If, ast.While, ast.IfExp)):
             continue
         for test in ast.walk(node.test):
+            if not isinstance(test, ast.BoolOp) or not isinstance(test.op, ast.Or):
+                continue
             constants = [
                 value.value
                 for value in test.values
                 if isinstance(value, ast.Constant) and value.value and value.value is not True
-            ] if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.Or) else []  # fmt: skip
+            ]
             if constants:
                 text = f"`{script.says(test)}` is always true, because {constants[0]!r} alone is"
                 yield test.lineno, text, _membership(script, test)
@@ -82,10 +84,11 @@ def _freezing(script: Script) -> Iterator[Finding]:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Attribute):
             target = node.targets[0]
             if target.attr == "training" and isinstance(node.value, ast.Constant):
-                line = f"{script.says(target.value)}.trainable = {node.value.value}"
+                line = f"{script.says(target.value)}.trainable = {node.value.value!r}"
                 text = f"`{script.says(node)}` freezes nothing: the attribute is `trainable`"
                 yield node.lineno, text, line
-    scopes = [script.tree, *(n for n in ast.walk(script.tree) if isinstance(n, ast.FunctionDef))]
+    functions = [n for n in ast.walk(script.tree) if isinstance(n, ast.FunctionDef)]
+    scopes: list[ast.Module | ast.FunctionDef] = [script.tree, *functions]
     for scope in scopes:
         yield from _without_compiling(script, scope)
 
@@ -218,7 +221,8 @@ def _against_loss(
     if not isinstance(name, str):
         return
     kind = name.replace("_", "").lower()
-    if from_logits is True and activation in ("softmax", "sigmoid") and name in _OUTPUT_LOSSES:
+    wrong_loss = from_logits is True and name in _OUTPUT_LOSSES
+    if wrong_loss and isinstance(node, ast.Call) and activation in ("softmax", "sigmoid"):
         text = f"from_logits=True with a last layer that has activation='{activation}' already"
         yield node.lineno, text, f"loss={script.says(node.func)}()"
     if activation == "softmax" and units == 1:

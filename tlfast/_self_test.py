@@ -5,6 +5,7 @@ import io
 import struct
 import time
 import zlib
+from typing import Any
 
 import numpy as np
 
@@ -86,14 +87,14 @@ def train_step() -> float:
     ])  # fmt: skip
     model.set_weights(weights)
     model.compile(optimizers.SGD(0.1), "sparse_categorical_crossentropy")
-    before = model.evaluate(x, labels, batch_size=8, verbose=0)
+    before: Any = model.evaluate(x, labels, batch_size=8, verbose=0)  # a number: the loss alone
     expected = _loss(x, labels, *weights)
     if abs(before - expected) > 1e-4:
         raise SelfTestError(f"the loss of a small network is {before}, NumPy computes {expected}")
     model.fit(x, labels, batch_size=8, verbose=0)  # makes the plans
     began = time.perf_counter()
     model.fit(x, labels, batch_size=8, verbose=0)
-    after = model.evaluate(x, labels, batch_size=8, verbose=0)
+    after: Any = model.evaluate(x, labels, batch_size=8, verbose=0)
     if not after < before:
         raise SelfTestError(f"two steps of training brought the loss from {before} to {after}")
     return 1e3 * (time.perf_counter() - began)

@@ -123,7 +123,7 @@ tl_status tl_batch_pool_take(tl_batch_pool *pool, size_t rows, size_t capacity, 
     if (batch == NULL)
         TL_TRY(create_batch(pool->row_bytes, capacity, &batch, err));
     atomic_fetch_add(&pool->n_references, 1);
-    batch->pool = pool;
+    batch->pool = pool; /* NOLINT(clang-analyzer-core.NullDereference): made, or an error */
     batch->rows = rows;
     batch->next = NULL;
     *out = batch;

@@ -77,7 +77,7 @@ bool tl_activation_eltwise(tl_activation kind, bool has_alpha, float alpha,
     switch (kind) {
 #define X(name, alg, default_alpha, beta)                                                         \
     case TL_ACT_##name:                                                                           \
-        *algorithm = alg;                                                                         \
+        *algorithm = (alg);                                                                       \
         *a = has_alpha ? alpha : default_alpha;                                                   \
         *b = beta;                                                                                \
         return true;

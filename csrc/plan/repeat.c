@@ -57,16 +57,21 @@ static int first_backward_reader(const tl_plan *plan, int i)
     return first < 0 && step->training && tl_backward_reads_dst(step) ? i : first;
 }
 
-/* Steps that could be repeated from the tensor. */
-static size_t count_repeats_from(const tl_plan *plan, const tl_tensor *tensor, const int *before)
+static bool reads(const tl_step *step, const tl_tensor *tensor)
 {
-    size_t n = 0;
-    for (int i = 0; i < plan->n_steps; i++)
-        for (int k = 0; before[i] >= 0 && k < plan->steps[i].n_src; k++)
-            if (plan->steps[i].src[k] == tensor && can_repeat(plan, i)) {
-                n++;
-                break;
-            }
+    for (int k = 0; k < step->n_src; k++)
+        if (step->src[k] == tensor)
+            return true;
+    return false;
+}
+
+/* Step i and the others that could be repeated from the tensor. */
+static size_t count_repeats_from(const tl_plan *plan, int i, const tl_tensor *tensor,
+                                 const int *before)
+{
+    size_t n = 1;
+    for (int j = 0; j < plan->n_steps; j++)
+        n += j != i && before[j] >= 0 && reads(&plan->steps[j], tensor) && can_repeat(plan, j);
     return n;
 }
 
@@ -79,7 +84,7 @@ static size_t cost(const tl_plan *plan, int i, const int *before)
         int from = tl_plan_producer(plan, plan->steps[i].src[k]);
         if (from < 0 || (before[from] < 0 && !can_repeat(plan, from)))
             bytes += plan->steps[i].src[k]->bytes /
-                     count_repeats_from(plan, plan->steps[i].src[k], before);
+                     count_repeats_from(plan, i, plan->steps[i].src[k], before);
     }
     return bytes;
 }

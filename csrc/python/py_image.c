@@ -308,5 +308,6 @@ static PyMethodDef functions[] = {
 
 int tl_py_add_image(PyObject *module, tl_py_state *state)
 {
+    (void)state;
     return PyModule_AddFunctions(module, functions);
 }

@@ -633,7 +633,7 @@ static PyObject *plan_gradient_bytes(PyObject *self, void *unused)
     return PyLong_FromSize_t(tl_plan_gradient_bytes(((plan_object *)self)->plan));
 }
 
-#define KEYWORDS(f) (PyCFunction)(void (*)(void)) f, METH_VARARGS | METH_KEYWORDS
+#define KEYWORDS(f) (PyCFunction)(void (*)(void))(f), METH_VARARGS | METH_KEYWORDS
 
 static PyMethodDef plan_methods[] = {
     {"set_optimizer", plan_set_optimizer, METH_VARARGS,

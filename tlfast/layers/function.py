@@ -34,10 +34,10 @@ class Lambda(Layer):
 
     def __init__(
         self,
-        function: Callable,
+        function: Callable[..., Any],
         output_shape: Any = None,
         mask: Any = None,
-        arguments: dict | None = None,
+        arguments: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -47,8 +47,8 @@ class Lambda(Layer):
                 f"Received: function={function!r}"
             )
         check_unsupported(self, mask=mask)
-        self.function = function
-        self.arguments = dict(arguments or {})
+        self.function: Callable[..., Any] = function
+        self.arguments: dict[str, Any] = dict(arguments or {})
         self._wanted_shape = output_shape
         self._inner: Any = None
 
@@ -61,8 +61,8 @@ class Lambda(Layer):
 
         one = is_shape(input_shape)
         inputs = [Input(batch_shape=s) for s in ([input_shape] if one else input_shape)]
-        inputs = inputs[0] if one else inputs
-        self._inner = Functional(inputs, self._traced(inputs), name=self.name)
+        given = inputs[0] if one else inputs
+        self._inner = Functional(given, self._traced(given), name=self.name)
         if self._inner.weights:
             raise ValueError(
                 f"layer '{self.name}' (Lambda): layers with weights inside the function would not "
@@ -116,10 +116,10 @@ class Lambda(Layer):
     def lower(self, g: Any, inputs: list[int], training: bool) -> Any:
         return self._inner.lower(g, inputs, training)
 
-    def get_build_config(self) -> dict:
+    def get_build_config(self) -> dict[str, Any]:
         return {"input_shape": None}
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         """Return the config of the operations inside, as a model.
 
         Raises:
@@ -133,7 +133,7 @@ class Lambda(Layer):
         return {**self._inner.get_config(), "trainable": self.trainable}
 
     @classmethod
-    def from_config(cls, config: dict) -> Any:
+    def from_config(cls, config: dict[str, Any]) -> Any:
         """Rebuild the operations, as a model, from `get_config()`."""
         from tlfast.models import Functional
 

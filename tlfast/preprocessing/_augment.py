@@ -10,7 +10,7 @@ import numpy as np
 FILL_MODES = ("constant", "nearest", "reflect", "wrap")
 
 
-def draw(generator: Any, shape: tuple[int, ...]) -> dict:
+def draw(generator: Any, shape: tuple[int, ...]) -> dict[str, Any]:
     """Draw the parameters of one image, in Keras' order, from NumPy's global generator.
 
     Args:
@@ -26,7 +26,8 @@ def draw(generator: Any, shape: tuple[int, ...]) -> dict:
     shear = uniform(-generator.shear_range, generator.shear_range) if generator.shear_range else 0
     zx = zy = 1
     if tuple(generator.zoom_range) != (1, 1):
-        zx, zy = uniform(*generator.zoom_range, 2)
+        low, high = generator.zoom_range
+        zx, zy = uniform(low, high, 2)
     # Two numbers are drawn in any case, so that seeds give the order of Keras.
     horizontal = np.random.random() < 0.5
     vertical = np.random.random() < 0.5

@@ -119,17 +119,20 @@ class ImageDataGenerator:
             raise NotImplementedError(
                 f"ImageDataGenerator(interpolation_order={interpolation_order!r}) is not built; "
                 "leave it at 1, linear.")
-        self.zca_epsilon, self.interpolation_order = zca_epsilon, 1
+        self.zca_epsilon: float = zca_epsilon
+        self.interpolation_order: int = 1
         check_choice("fill_mode", fill_mode, FILL_MODES)
-        self.fill_mode, self.cval = fill_mode, cval
-        self.rotation_range, self.shear_range = rotation_range, shear_range
+        self.fill_mode: str = fill_mode
+        self.cval: float = cval
+        self.rotation_range: float = rotation_range
+        self.shear_range: float = shear_range
         self.width_shift_range = width_shift_range
         self.height_shift_range = height_shift_range
         self.channel_shift_range = channel_shift_range
         if isinstance(zoom_range, (int, float)):
             zoom_range = (1 - zoom_range, 1 + zoom_range)
-        self.zoom_range = _pair("zoom_range", zoom_range)
-        self.brightness_range = brightness_range
+        self.zoom_range: tuple[float, float] = _pair("zoom_range", zoom_range)
+        self.brightness_range: tuple[float, float] | None = None
         if brightness_range is not None:
             self.brightness_range = _pair("brightness_range", brightness_range)
         self.horizontal_flip: bool = bool(horizontal_flip)
@@ -284,7 +287,7 @@ class ImageDataGenerator:
             np.random.seed(seed)
         return _augment.draw(self, img_shape)
 
-    def apply_transform(self, x: np.ndarray, transform_parameters: dict) -> np.ndarray:
+    def apply_transform(self, x: np.ndarray, transform_parameters: dict[str, Any]) -> np.ndarray:
         """Change one image.
 
         Args:
@@ -299,8 +302,9 @@ class ImageDataGenerator:
         if unknown := given.keys() - _UNCHANGED.keys():
             raise ValueError(
                 f"apply_transform has no parameter {min(unknown)!r}; it has {list(_UNCHANGED)}")
-        places = (given[name] for name in ("theta", "tx", "ty", "shear", "zx", "zy"))
-        made = _augment.matrix(*places, x.shape)
+        theta, tx, ty, shear, zx, zy = (
+            given[name] for name in ("theta", "tx", "ty", "shear", "zx", "zy"))
+        made = _augment.matrix(theta, tx, ty, shear, zx, zy, x.shape)
         if made is not None:
             x = _augment.affine(x, made, self.fill_mode, self.cval)
         if given["channel_shift_intensity"] is not None:
