@@ -78,8 +78,8 @@ bool tl_activation_eltwise(tl_activation kind, bool has_alpha, float alpha,
 #define X(name, alg, default_alpha, beta)                                                         \
     case TL_ACT_##name:                                                                           \
         *algorithm = (alg);                                                                       \
-        *a = has_alpha ? alpha : default_alpha;                                                   \
-        *b = beta;                                                                                \
+        *a = has_alpha ? alpha : (default_alpha);                                                 \
+        *b = (beta);                                                                              \
         return true;
 #include "graph/activation.def"
 #undef X
