@@ -26,7 +26,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -95,9 +94,12 @@ def wheel_commands(wheel: Path) -> list[tuple[str, str]]:
     bare = "! command -v gcc cc && ! ldconfig -p | grep -E 'libgomp|libjpeg|libpng|libdnnl'"
     commands = [("python", python), ("bare", bare), ("install", install)]
     commands += [("import", "env/bin/python -W error -c 'import tlfast'")]
-    if "tlfast/commands/doctor.py" in zipfile.ZipFile(wheel).namelist():
-        commands.append(("doctor", "env/bin/tlfast doctor"))
-    return [*commands, ("demo", "env/bin/tlfast demo")]
+    commands += [("doctor", "env/bin/tlfast doctor"), ("demo", "env/bin/tlfast demo")]
+    # All that may be left: the cache folder, what the demo wrote where it was started, the wheel.
+    left = "find / -xdev -name '*tlfast*' -not -path '/root/.cache/tlfast*'"
+    left += " -not -path '/wheel/tlfast-*' -print"
+    uninstall = f"env/bin/pip uninstall -y tlfast && {left} | tee /dev/stderr | wc -l | grep -qx 0"
+    return [*commands, ("uninstall", uninstall)]
 
 
 def run_inside(root: Path, folder: str, command: str, names: list[str]) -> int:
