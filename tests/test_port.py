@@ -117,6 +117,7 @@ def test_a_ported_script_runs(name, project, tmp_path):
      "from tlfast.keras.layers import (  # all\n    Dense,\n)"),
     ("try:\n\tfrom  keras.models import Model\nexcept ImportError:\n\traise",
      "try:\n\tfrom  tlfast.keras.models import Model\nexcept ImportError:\n\traise"),
+    ("from \\\n  keras.layers import Dense", "from \\\n  tlfast.keras.layers import Dense"),
     ("import keras_tuner\nfrom .keras import x\nx = 'import keras'", None),
 ])  # fmt: skip
 @pytest.mark.parametrize("end", ["\n", "\r\n", ""])
@@ -166,6 +167,16 @@ def test_what_is_missing(tmp_path, capsys):
         (15, "tensorflow.data.Dataset.list_files"), (16, "tensorflow.image"),
     ]  # fmt: skip
     assert "Did you mean 'Dense'?" in printed and "reluu" in printed
+
+
+def test_arguments_known_only_when_the_script_runs(tmp_path, capsys):
+    path = tmp_path / "script.py"
+    path.write_text(
+        "from keras import layers\nn = int(input())\nlayers.Dense(units=n)\n"
+        "layers.Conv2D(filters=n, kernel_size=n)\n"
+    )
+    assert main(["port", str(path)]) == 0
+    assert "lacks" not in capsys.readouterr().out
 
 
 HEAD = "from tensorflow import keras\nbase = keras.applications.{}(weights='imagenet')\n"

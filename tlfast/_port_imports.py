@@ -7,7 +7,7 @@ from tlfast._port_script import own
 from tlfast._port_source import Source
 from tlfast._run_hook import ROOTS
 
-_FROM = re.compile(r"from(?:\s|\\\n)+([\w.]+)")
+_FROM = re.compile(r"from[\s\\]+([\w.]+)")  # a line may end in \ before the name
 
 
 def edits(source: Source, tree: ast.Module) -> list[tuple[int, int, str]]:

@@ -93,8 +93,9 @@ def _refusal(script: Script, call: ast.Call, called: type) -> str | None:
     return _misfit(call, called)
 
 
-def _required(called: type, name: str) -> bool:
-    parameter = inspect.signature(called).parameters.get(name)
+def _required(called: Any, name: str) -> bool:
+    # Of the class itself one sees `__new__`, which takes anything.
+    parameter = inspect.signature(called.__init__).parameters.get(name)
     return parameter is not None and parameter.default is parameter.empty
 
 
