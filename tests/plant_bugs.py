@@ -86,8 +86,6 @@ BUGS = {  # name: (file, text, text with the bug, test file that is to fail)
     "repeats before their sources": (
         "plan/plan.c", "for (int r = plan->n_repeats - 1; r >= 0; r--)",
         "for (int r = 0; r < plan->n_repeats; r++)", PLAN),
-    "plan/repeat.c", "for (int r = plan->n_repeats - 1; r >= 0; r--)",
-        "for (int r = 0; r < plan->n_repeats; r++)", PLAN),
     "a join adds to what nobody wrote": (
         "ops/merge.c", "step->accumulate[i] ? ADD_WHOLE_TO_PART : WHOLE_TO_PART",
         "ADD_WHOLE_TO_PART", PLAN),
