@@ -278,7 +278,8 @@ def test_a_step_that_trains_all_layers():
         model.compile(keras.optimizers.SGD(0.01, momentum=0.9), "categorical_crossentropy")
         return model
 
-    x, y = formula.photos(96, 96, 96) / 255, formula.labels(96, 2)
+    # Ten steps, so that some are left where a machine is fast and the signal slow.
+    x, y = formula.photos(320, 96, 96) / 255, formula.labels(320, 2)
     twin = made()
     states = states_of(twin, x, y, 32)
     model = made()
@@ -296,8 +297,7 @@ def test_a_step_that_trains_all_layers():
     assert took < 10 * LIMIT  # how soon is measured above
     done = int(model.optimizer.iterations)
     model.fit(x[32 * done :], y[32 * done :], batch_size=32, shuffle=False, verbose=0)
-    if done < 3:  # momentum too has gone on from where it was
-        assert same(bits(model), states[3])
+    assert same(bits(model), states[10])  # momentum too has gone on from where it was
 
 
 # ---- saving --------------------------------------------------------------------------------------
