@@ -490,6 +490,21 @@ def test_packs_that_training_gives_back_are_made_again(rng):
     assert np.array_equal(predicts.forward(feeds)[0], expected)
 
 
+def test_a_large_kernel_that_no_loss_reaches(rng):
+    """It stands in the pool, though it is trainable: the step may not read what it gave back."""
+    net = Net(rng)
+    x = net.input((8, 8, 64))
+    y = net.add("global_avg_pool", net.conv(x, 4))
+    z = net.add("global_avg_pool", net.conv(x, 128, 3))  # 288 KB
+    feeds, target = net.draw(2), rng.normal(size=(2, 4)).astype(np.float32)
+    plan = training_plan(net, [y, z], [{"kind": "mean_squared_error"}], 2)
+    expected = net.evaluate(feeds)
+    for _ in range(2):
+        _, (got, other) = plan.train(feeds, [target], learning_rate=0.0)
+        assert_close(got, expected[y])
+        assert_close(other, expected[z])
+
+
 def test_made_again_against_float64(rng):
     net = Net(rng)
     check_gradients(net, [repeatable(net)], [{"kind": "categorical_crossentropy"}], batch=3,

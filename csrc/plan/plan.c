@@ -321,13 +321,14 @@ tl_status tl_plan_forward(tl_plan *plan, const tl_feed *feeds, float *const *out
     TL_TRY(tl_compute_check_team(plan->n_threads, err));
     TL_TRY(tl_plan_commit(plan, err));
     plan->run.seed = seed;
+    /* Before packing: a kernel that no loss reaches is trainable and in the pool all the same. */
+    tl_pool_discard(plan->pool, plan->trainable, plan->n_trainable);
     for (int i = 0; i < plan->n_steps; i++) {
         if (plan->steps[i].op->refresh == NULL)
             continue;
         TL_TRY(check_cancelled(plan, i, err));
         TL_TRY(plan->steps[i].op->refresh(&plan->steps[i], &plan->run, err));
     }
-    tl_pool_discard(plan->pool, plan->trainable, plan->n_trainable);
     for (int i = 0; i < plan->n_feeds; i++)
         if (plan->feeds[i] != NULL)
             copy_feed(plan->feeds[i], &feeds[i]);
