@@ -1,15 +1,19 @@
 """tlfast beside numpy, torch, tensorflow, cv2, PIL and sklearn, imported in many orders.
 
-    python tests/coexistence.py [--part subsets|random|limits] [--share 2/3]
+    python tests/coexistence.py [--part subsets|random|limits|every] [--share 2/3]
 
 in an environment with tlfast, tensorflow-cpu, torch, opencv-python-headless, scikit-learn, pillow
 and threadpoolctl. Every order is one fresh process: it imports, then twice lets each of the others
 compute and tlfast train on a folder of JPEG and PNG files. Every result has to be, bit for bit,
 what its package gives alone, in time.
 
-All 5,040 orders of the seven would take a day, so the parts are: `subsets`, every order of every
-set of at most three packages with tlfast in it (103); `random`, 50 orders of all seven by a fixed
-seed; `limits`, what threadpoolctl sees and what its limits do.
+The parts: `subsets`, every order of every set of at most three packages with tlfast in it (103);
+`random`, 50 orders of all seven by a fixed seed; `limits`, what threadpoolctl sees and what its
+limits do; `every`, all 5,040 orders of the seven. Importing from nothing 5,040 times would take
+a day, so there an order's process is the fork of one that has imported the same beginning, and
+nothing else: nobody has computed yet, so the loaded libraries and bound symbols are those of a
+process that did it alone. It takes some hours; `--log` names a file that keeps the orders done,
+and a second run with it goes on there.
 """
 
 import argparse
@@ -18,17 +22,21 @@ import hashlib
 import importlib
 import itertools
 import json
+import math
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 
 PACKAGES = ("numpy", "torch", "tensorflow", "cv2", "PIL", "sklearn", "tlfast")
 TIMEOUT = 240
 RANDOM_ORDERS = 50
+QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1", "TLFAST_OFFLINE": "1"}
 
 
 def digest(*arrays) -> str:
@@ -140,6 +148,10 @@ def work_in_order(order: list[str], folder: Path) -> dict:
     """In the child: imports, then everybody computes, twice, tlfast in the middle of the others."""
     for name in order:
         importlib.import_module(name)
+    return work(order, folder)
+
+
+def work(order: list[str], folder: Path) -> dict:
     others = [name for name in order if name != "tlfast"]
     turns = [*others, *(["tlfast"] if "tlfast" in order else [])] * 2
     results: dict[str, list[str]] = {name: [] for name in order}
@@ -207,9 +219,8 @@ def orders(part: str) -> list[tuple[str, ...]]:
 def child(kind: str, order: tuple[str, ...], folder: Path) -> dict | str:
     """What a fresh process says, or what went wrong."""
     command = [sys.executable, __file__, "--child", kind, "--folder", str(folder), *order]
-    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1", "TLFAST_OFFLINE": "1"}
     try:
-        done = subprocess.run(command, env=os.environ | quiet, capture_output=True, text=True,
+        done = subprocess.run(command, env=os.environ | QUIET, capture_output=True, text=True,
                               timeout=TIMEOUT)  # fmt: skip
     except subprocess.TimeoutExpired:
         return f"no end within {TIMEOUT} s"
@@ -241,7 +252,7 @@ def compare(order: tuple[str, ...], said: dict | str, alone: dict[str, str]) -> 
             if value != alone[name]]  # fmt: skip
 
 
-def run_orders(part: str, chosen: list[tuple[str, ...]], folder: Path) -> int:
+def results_alone(folder: Path) -> dict[str, str]:
     alone: dict[str, str] = {}
     for name in PACKAGES:
         said = child("work", (name,), folder)
@@ -251,6 +262,11 @@ def run_orders(part: str, chosen: list[tuple[str, ...]], folder: Path) -> int:
         if len(values) != 1:
             raise SystemExit(f"{name} alone does not repeat itself: {values}")
         alone[name] = values.pop()
+    return alone
+
+
+def run_orders(part: str, chosen: list[tuple[str, ...]], folder: Path) -> int:
+    alone = results_alone(folder)
     failures, teams = 0, {}
     for number, order in enumerate(chosen, 1):
         began = time.monotonic()
@@ -267,6 +283,67 @@ def run_orders(part: str, chosen: list[tuple[str, ...]], folder: Path) -> int:
     return failures
 
 
+# ---- all orders, as a tree of forks ------------------------------------------------------------
+
+
+def run_every(log: Path, folder: Path) -> int:
+    """Every order of the seven that `log` does not have yet; a line of JSON each is added to it."""
+    alone = results_alone(folder)
+    done = {tuple(json.loads(line)["order"]) for line in log.open()} if log.exists() else set()
+    print(f"every: {len(done)} orders done before, in {log}", flush=True)
+    for first in PACKAGES:
+        in_fork(grow, (first,), done, log, folder)
+    lines = [json.loads(line) for line in log.open()]
+    faults = {tuple(line["order"]): wrong for line in lines
+              if (wrong := compare(line["order"], line["said"], alone))}  # fmt: skip
+    for order, wrong in faults.items():
+        print(f"every {' '.join(order)}: {'; '.join(wrong)}")
+    ended = len({tuple(line["order"]) for line in lines})
+    print(f"every: {ended} of {math.factorial(len(PACKAGES))} orders, {len(faults)} with a fault")
+    return len(faults) + math.factorial(len(PACKAGES)) - ended
+
+
+def grow(order: tuple[str, ...], done: set, log: Path, folder: Path) -> None:
+    """In a fork whose imports are order[:-1]: import the last one, fork for what may follow."""
+    rest = [name for name in PACKAGES if name not in order]
+    if all((*order, *end) in done for end in itertools.permutations(rest)):
+        return
+    importlib.import_module(order[-1])
+    if not rest:
+        note(log, order, work(list(order), folder))
+    for name in rest:
+        longer = (*order, name)
+        fault = in_fork(grow, longer, done, log, folder)
+        if fault and len(rest) == 1:
+            note(log, longer, fault)
+
+
+def note(log: Path, order: tuple[str, ...], said: dict | str) -> None:
+    with log.open("a") as file:
+        file.write(json.dumps({"order": order, "said": said}) + "\n")
+
+
+def in_fork(function, order: tuple[str, ...], *arguments) -> str:
+    """Run function in a fork; return what went wrong there, if anything."""
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            if len(order) == len(PACKAGES):
+                signal.alarm(TIMEOUT)  # ends a process that hangs
+            function(order, *arguments)
+            status = 0
+        except Exception:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    status = os.waitpid(child, 0)[1]
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        return f"no end within {TIMEOUT} s" if number == signal.SIGALRM else f"signal {number}"
+    return f"exit status {os.WEXITSTATUS(status)}" if status else ""
+
+
 def run_limits(chosen: list[tuple[str, ...]], folder: Path) -> int:
     failures = 0
     for order in chosen:
@@ -280,7 +357,9 @@ def run_limits(chosen: list[tuple[str, ...]], folder: Path) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--part", choices=("subsets", "random", "limits"))
+    parser.add_argument("--part", choices=("subsets", "random", "limits", "every"))
+    parser.add_argument("--log", type=Path, default=Path("coexistence.jsonl"),
+                        help="of the part `every`")  # fmt: skip
     parser.add_argument("--share", default="1/1", metavar="I/N",
                         help="every Nth order, from the Ith")  # fmt: skip
     parser.add_argument("--child", choices=("work", "limits"), help=argparse.SUPPRESS)
@@ -296,6 +375,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_images(folder)
+        if options.part == "every":
+            # What the child processes of the other parts are told, for this one's forks.
+            os.environ.update(QUIET)
+            return 1 if run_every(options.log, folder) else 0
         for part in [options.part] if options.part else ["subsets", "random", "limits"]:
             chosen = orders(part)[first - 1 :: step]
             if part == "limits":
