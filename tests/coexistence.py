@@ -361,8 +361,12 @@ def main() -> int:
     parser.add_argument("--part", choices=("subsets", "random", "limits", "every"))
     parser.add_argument("--log", type=Path, default=Path("coexistence.jsonl"),
                         help="of the part `every`")  # fmt: skip
-    parser.add_argument("--share", default="1/1", metavar="I/N",
-                        help="every Nth order (first package, in the part `every`) from the Ith")  # fmt: skip
+    parser.add_argument(
+        "--share",
+        default="1/1",
+        metavar="I/N",
+        help="every Nth order (in the part `every`: first package) from the Ith",
+    )
     parser.add_argument("--child", choices=("work", "limits"), help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("order", nargs="*", help=argparse.SUPPRESS)
