@@ -1,7 +1,8 @@
-"""Benchmarks: python benchmarks/run.py frozen | train [options]
+"""Benchmarks: python benchmarks/run.py frozen | train | limit [options]
 
 frozen  a new head on a frozen network, beside Keras and scikit-learn    (frozen.py)
 train   one step through whole networks, beside Keras and PyTorch         (train.py)
+limit   the same step beside the sum of its convolution primitives        (limit.py)
 
 Each contender has its own process; they run in turns, so that a slow minute of the machine meets
 all of them. Outputs are compared before anything is timed. Ratios come first; the figures are kept
@@ -14,6 +15,7 @@ keras and scikit-learn, and torch, where they are not installed beside tlfast.
 import argparse
 
 import frozen
+import limit
 import train
 
 
@@ -32,6 +34,10 @@ def main() -> None:
     command.add_argument("--network", choices=train.NETWORKS, action="append")
     command.add_argument("--contender", choices=train.CONTENDERS, action="append")
     command.set_defaults(run=train.run)
+    command = commands.add_parser("limit", help=limit.__doc__.splitlines()[0])
+    command.add_argument("--rounds", type=int, default=3)
+    command.add_argument("--network", choices=limit.NETWORKS, action="append")
+    command.set_defaults(run=limit.run)
     options = parser.parse_args()
     options.run(options)
 

@@ -64,6 +64,12 @@ class Contender:
         float(self.network.train_on_batch(self.x, self.y))
         return time.perf_counter() - start
 
+    def inference(self) -> float:
+        """Seconds of predicting the batch."""
+        start = time.perf_counter()
+        self.network.predict(self.x, batch_size=len(self.x), verbose=0)
+        return time.perf_counter() - start
+
     def memory(self) -> float:
         """Peak of this process in MB."""
         return memory("VmHWM")
