@@ -2,8 +2,8 @@
 
 `convolution_limit.cpp` times every convolution of a network by itself, in the layout it likes
 best: oneDNN's direct algorithm, forward and both gradients. Nothing else of the network is in that
-sum, so a step near it has little left to save; below it, Winograd's algorithm pays for all the rest.
-Both run in turns.
+sum, so a step near it has little left to save; below it, Winograd's algorithm pays for all the
+rest. Both run in turns.
 """
 
 import argparse

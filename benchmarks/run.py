@@ -1,8 +1,9 @@
-"""Benchmarks: python benchmarks/run.py frozen | train | limit [options]
+"""Benchmarks: python benchmarks/run.py frozen | train | limit | growth [options]
 
 frozen  a new head on a frozen network, beside Keras and scikit-learn    (frozen.py)
 train   one step through whole networks, beside Keras and PyTorch         (train.py)
 limit   the same step beside the sum of its convolution primitives        (limit.py)
+growth  time against images, memory against images, batch and image size  (growth.py)
 
 Each contender has its own process; they run in turns, so that a slow minute of the machine meets
 all of them. Outputs are compared before anything is timed. Ratios come first; the figures are kept
@@ -15,6 +16,7 @@ keras and scikit-learn, and torch, where they are not installed beside tlfast.
 import argparse
 
 import frozen
+import growth
 import limit
 import train
 
@@ -38,6 +40,9 @@ def main() -> None:
     command.add_argument("--rounds", type=int, default=3)
     command.add_argument("--network", choices=limit.NETWORKS, action="append")
     command.set_defaults(run=limit.run)
+    command = commands.add_parser("growth", help=growth.__doc__.splitlines()[0])
+    command.add_argument("--network", choices=growth.NETWORKS, action="append")
+    command.set_defaults(run=growth.run)
     options = parser.parse_args()
     options.run(options)
 
