@@ -33,6 +33,7 @@ def main() -> None:
     command.set_defaults(run=frozen.run)
     command = commands.add_parser("train", help=train.__doc__.splitlines()[0])
     command.add_argument("--rounds", type=int, default=3, help="steps that are timed")
+    command.add_argument("--frozen", action="store_true", help="train the head only")
     command.add_argument("--network", choices=train.NETWORKS, action="append")
     command.add_argument("--contender", choices=train.CONTENDERS, action="append")
     command.set_defaults(run=train.run)
