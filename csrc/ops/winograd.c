@@ -3,6 +3,7 @@
 #include <stdatomic.h>
 
 #include "kernels/winograd.h"
+#include "ops/algorithms.h"
 
 /* V and M of one pass: small beside the activations, but with enough tiles that reading U (up to
  * 38 MB) for each pass does not cost more than the products. */
@@ -42,17 +43,30 @@ static bool is_plain_3x3(const tl_step *step)
 
 /* Below 64 channels the transforms cost more than the products save. Below 10 x 10 the 36 matrices
  * (four times the kernel, 38 MB for 512 x 512) cost more memory than the time is worth. */
-static bool pays(const tl_tensor *src, const tl_tensor *dst)
+static bool pays(const tl_tensor *dst, int64_t c, int64_t k)
 {
-    int64_t c = src->dims[3], k = dst->dims[3];
-    return tl_winograd_allowed() && dst->dims[1] * dst->dims[2] >= 100 && c >= 64 && k >= 64 &&
-           c % 16 == 0 && k % 32 == 0;
+    return dst->dims[1] * dst->dims[2] >= 100 && c >= 64 && k >= 64;
+}
+
+/* The table's answer, or the rule's; c channels come in and k go out, dst is what is written or,
+ * for the kernel's gradient, summed over. */
+static bool is_chosen(const tl_step *step, tl_algorithm_use use, const tl_tensor *dst, int64_t c,
+                      int64_t k)
+{
+    const tl_tensor *result = step->dst;
+    tl_algorithm found = {
+        use, result->dims[1], result->dims[2], step->src[0]->dims[3], result->dims[3], false};
+    if (!tl_winograd_allowed() || !is_plain_3x3(step) || c % 16 != 0 || k % 32 != 0)
+        return false;
+    return tl_algorithms_find(&found) ? found.winograd : pays(dst, c, k);
 }
 
 bool tl_winograd_fits(const tl_step *step)
 {
-    return is_plain_3x3(step) && pays(step->src[0], step->dst) &&
-           (!step->has_activation || clips(step));
+    const tl_tensor *src = step->src[0], *dst = step->dst;
+    tl_algorithm_use use = step->training ? TL_USE_FORWARD : TL_USE_INFERENCE;
+    return (!step->has_activation || clips(step)) &&
+           is_chosen(step, use, dst, src->dims[3], dst->dims[3]);
 }
 
 bool tl_winograd_fits_backward_data(const tl_step *step)
@@ -61,12 +75,15 @@ bool tl_winograd_fits_backward_data(const tl_step *step)
     for (int i = 0; i < 4; i++)
         if (pads[i] > 2)
             return false;
-    return is_plain_3x3(step) && pays(step->dst, step->src[0]);
+    const tl_tensor *src = step->src[0], *dst = step->dst;
+    return is_chosen(step, TL_USE_BACKWARD_DATA, src, dst->dims[3], src->dims[3]);
 }
 
 bool tl_winograd_fits_backward_weights(const tl_step *step)
 {
-    return step->wants_diff_weights[0] && is_plain_3x3(step) && pays(step->src[0], step->dst);
+    const tl_tensor *src = step->src[0], *dst = step->dst;
+    return step->wants_diff_weights[0] &&
+           is_chosen(step, TL_USE_BACKWARD_WEIGHTS, dst, src->dims[3], dst->dims[3]);
 }
 
 static tl_winograd_image image_of(const tl_tensor *t)
