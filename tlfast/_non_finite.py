@@ -74,8 +74,8 @@ def _first_weight(model: Any, trained: Sequence[Any], before: Sequence[np.ndarra
         for variable in layer._own_trainable + layer._own_non_trainable:
             if id(variable) in kept and not _is_finite(kept[id(variable)]):
                 return (
-                    f"the weight {variable.path} of the layer {layer.name!r}, since the step "
-                    "before; a lower learning rate, or clipnorm=1 in the optimizer, may prevent it"
+                    f"the weight {variable.path} of the layer {layer.name!r}, before the step "
+                    "already; where training made it so, a lower learning rate or clipnorm=1 helps"
                 )
             # Running means of a layer in training are none of the step's inputs.
             if not layer.trainable and not _is_finite(variable.numpy()):

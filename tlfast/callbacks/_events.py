@@ -17,7 +17,8 @@ from tlfast._packages import needed
 _BUCKETS = 30  # of a histogram, as TensorFlow has it
 _IMAGES = 3  # at most in one summary, as TensorFlow has it
 
-# Names of event files carry the second they were made in: the number keeps two of them apart.
+# Names of event files carry the second they were made in; the number keeps two of them apart and
+# in order, which TensorBoard takes from the names.
 _numbers = itertools.count()
 
 
@@ -49,7 +50,7 @@ class EventFile:
 
         self._event, self._summary = event_pb2.Event, summary_pb2
         self._tensor, self._types = tensor_pb2.TensorProto, types_pb2
-        suffix = f".{os.getpid()}.{next(_numbers)}.v2"
+        suffix = f".{os.getpid()}.{next(_numbers):06d}.v2"
         self._writer = event_file_writer.EventsWriter(os.path.join(folder, "events"), suffix)
 
     def scalar(self, tag: str, value: float, step: int) -> None:
