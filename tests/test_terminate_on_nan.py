@@ -147,18 +147,14 @@ def test_a_rate_that_is_too_high(arrays):
     assert re.search("the (weight|outputs) .*'(first|head)'", lines[2])
 
 
-def test_penalties(arrays):
+def test_a_loss_that_is_not_defined(arrays):
     x, y = arrays
-    model = keras.Sequential(
-        [
-            keras.Input((*SIZE, 3)),
-            layers.Flatten(),
-            layers.Dense(2, kernel_regularizer=keras.regularizers.L2(1e30), name="head"),
-        ]
-    )
-    model.compile(keras.optimizers.SGD(0.0), keras.losses.SparseCategoricalCrossentropy(True))
-    model.layers[-1].kernel.assign(np.full((768, 2), 1e5, np.float32))
-    assert "the loss or its penalties; all outputs are finite" in said(model, x, y)[2]
+    model = keras.Sequential([keras.Input((*SIZE, 3)), layers.Flatten(), layers.Dense(1)])
+    model.set_weights([np.full((768, 1), -1, np.float32), np.zeros(1, np.float32)])
+    model.compile("sgd", "poisson")  # the logarithm of outputs below 0
+    lines = said(model, x, y.astype(np.float32) + 1)
+    assert lines[1] == "Epoch 1, batch 1: the loss is nan."
+    assert "the loss or its penalties; all outputs are finite" in lines[2] and len(lines) == 3
 
 
 def test_raise_error(arrays):
