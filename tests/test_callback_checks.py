@@ -42,7 +42,9 @@ def test_same_as_keras(name):
 @pytest.mark.slow
 @pytest.mark.peer("keras")
 def test_keras_still_does_what_is_stored(run_peer):
-    printed = run_peer("keras", f"""
+    printed = run_peer(
+        "keras",
+        f"""
 import importlib.util, json, sys
 sys.path.insert(0, {str(REFERENCE)!r})
 import callback_cases, keras, training_cases
@@ -51,7 +53,8 @@ found = {{n: f(keras) for n, f in callback_cases.CASES.items()
 found["callback_runs"] = training_cases.callback_runs(keras)
 found["csv_text"] = training_cases.csv_text(keras)
 print("\\n" + json.dumps(found))
-""")
+""",
+    )
     found = json.loads(printed.splitlines()[-1])
     assert len(found) >= 5
     for name, result in found.items():
@@ -242,7 +245,9 @@ def test_no_callback_at_all(model):
 @pytest.mark.peer("keras")
 def test_callbacks_of_keras_itself(run_peer, tmp_path):
     """Keras' own classes, and a subclass of its Callback, drive a model of tlfast."""
-    printed = run_peer("keras", f"""
+    printed = run_peer(
+        "keras",
+        f"""
 import os, sys
 sys.path[:0] = [{str(ROOT)!r}, {str(REFERENCE)!r}]
 import keras, tlfast
@@ -274,7 +279,8 @@ for name, c in (("keras", keras.callbacks), ("tlfast", tlfast.callbacks)):
     print("----")
     os.makedirs({str(tmp_path)!r} + "/" + name)
     train({str(tmp_path)!r} + "/" + name, c)
-""")
+""",
+    )
     _, theirs, ours = printed.split("----")
     assert "(3, 4, ['loss'])" in theirs and "m-4.keras" in theirs
     assert theirs == ours

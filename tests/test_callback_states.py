@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 from reference_compare import callback_cases  # noqa: F401 - puts reference/ on the path
-from event_files import summaries  # isort: skip
+from tensorboard_files import summaries
 from training_cases import LOSSES, StubModel, captured
 
 import tlfast

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 from reference_compare import callback_cases, cases, differences, stored
-from event_files import events, summaries  # isort: skip
+from tensorboard_files import events, summaries
 
 import tlfast
 from tlfast.callbacks import TensorBoard

@@ -6,7 +6,7 @@ Like training_cases.py: run under Keras to be stored, under tlfast to be compare
 import os
 import tempfile
 
-from event_files import summaries
+from tensorboard_files import summaries
 from training_cases import StubModel, captured, drive
 from training_models import data, head
 

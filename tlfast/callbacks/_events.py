@@ -107,14 +107,13 @@ def histogram_buckets(values: np.ndarray) -> np.ndarray:
     if not values.size:
         return np.zeros((_BUCKETS, 3))
     low, high = values.min(), values.max()
+    last = _BUCKETS - 1
     if low == high:
-        counts = np.zeros(_BUCKETS)
-        counts[-1] = values.size
-        edges = np.full(_BUCKETS + 1, high)
+        places = np.full(values.shape, last)
     else:
         places = np.floor((values - low) / ((high - low) / _BUCKETS)).astype(np.int64)
-        counts = np.bincount(np.minimum(places, _BUCKETS - 1), minlength=_BUCKETS)
-        edges = np.linspace(low, high, _BUCKETS + 1)
+    counts = np.bincount(np.minimum(places, last), minlength=_BUCKETS)
+    edges = np.linspace(low, high, _BUCKETS + 1)
     return np.stack([edges[:-1], edges[1:], counts], axis=1)
 
 
