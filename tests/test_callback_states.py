@@ -1,6 +1,7 @@
 """Callbacks of a training that is interrupted: state, new object, the rest as if nothing was."""
 
 import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -157,12 +158,14 @@ def test_tensorboard_goes_on_counting(point, tmp_path):
         made.begin()
         return made
 
-    whole, first, second = run("whole"), run("parts"), run("parts")
+    whole, first = run("whole"), run("killed")
     whole.go((0, 0), END)
     whole.end()
     first.go((0, 0), point)
     state = first.callback.get_state()
+    shutil.copytree(tmp_path / "killed", tmp_path / "parts")  # what is left of a killed training
     first.end()
+    second = run("parts")
     second.callback.set_state(state)
     second.go(point, END)
     second.end()
