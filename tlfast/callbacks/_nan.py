@@ -25,7 +25,12 @@ class TerminateOnNaN(Callback):
         super().__init__()
         self.raise_error = raise_error
         self._epoch = 0
+        self._trained: list[Any] = []
         self._before: list[np.ndarray] | None = None  # the trained weights before the step
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Find the weights that this training changes."""
+        self._trained = list(getattr(self.model, "trainable_weights", ()))
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Remember the epoch."""
@@ -34,8 +39,7 @@ class TerminateOnNaN(Callback):
     def on_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Keep the weights."""
         self._before = None  # never two copies
-        weights = getattr(self.model, "trainable_weights", ())
-        self._before = [variable.numpy() for variable in weights]
+        self._before = [variable.numpy() for variable in self._trained]
 
     def on_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Look at the loss.
@@ -57,8 +61,8 @@ class TerminateOnNaN(Callback):
         self.model.stop_training = True
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Give the kept weights back."""
-        self._before = None
+        """Let the kept weights go."""
+        self._trained, self._before = [], None
 
     def _where(self, batch: int, loss: float) -> list[str]:
         steps = getattr(self.model, "_training_steps", None)
