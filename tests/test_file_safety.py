@@ -340,11 +340,11 @@ def test_deflated_archive_is_read(tmp_path):
 
 
 def test_many_layers(tmp_path):
-    from tlfast.saving import api
+    from tlfast.saving.config_json import MAX_LAYERS
 
     def change(config):
         layers = config["config"]["layers"]
-        layers.extend(layers[:1] * (api.MAX_LAYERS + 1))
+        layers.extend(layers[:1] * (MAX_LAYERS + 1))
 
     path = pack(tmp_path / "m.keras", changed(change))
     with pytest.raises(FormatError, match="layers, more than"):

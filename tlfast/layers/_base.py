@@ -15,6 +15,7 @@ import numpy as np
 from tlfast import _keras2, initializers, regularizers
 from tlfast._errors import did_you_mean
 from tlfast._naming import auto_name, current_path, name_scope
+from tlfast._shown import MAX_NAME, is_name, shown
 from tlfast._tensor import (
     KerasTensor,
     Node,
@@ -103,6 +104,11 @@ class Operation(metaclass=_Finished):
             raise ValueError(
                 "Argument `name` must be a string and cannot contain character `/`. "
                 f"Received: name={name} (of type {type(name)})"
+            )
+        if not is_name(name):
+            raise ValueError(
+                f"Argument `name` has at most {MAX_NAME} characters, all of which can be seen. "
+                f"Received: name='{shown(name)}'"
             )
         self.name = name
         self._inbound_nodes: list[Node] = []
