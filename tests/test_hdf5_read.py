@@ -251,8 +251,10 @@ def test_limits_are_far_from_honest_files(tmp_path: Path) -> None:
             f.attrs[f"names{i}"] = [f"layer{k}" for k in range(30)]
             f.attrs[f"fixed{i}"] = np.array([b"x" * 50] * 2)
     with h5py.File(tmp_path / "packed.h5", "w") as f:
-        for i in range(20):
-            f.create_dataset(f"z{i}", data=np.zeros((500, 500), "f4"), chunks=True, compression=9)
+        for i in range(10):
+            weights = np.random.default_rng(i).normal(size=(500, 500)).astype("f4")
+            f.create_dataset(f"w{i}", data=weights, chunks=True, compression=9)
+            f.create_dataset(f"slot{i}", data=weights * 0, chunks=True, compression=9)
 
     def visit(group: Group) -> None:
         for name in group.attrs:

@@ -382,7 +382,7 @@ class Layer(Operation):
     def add_weight(
         self,
         shape: Shape = (),
-        initializer: Any = "glorot_uniform",
+        initializer: Any = None,
         dtype: str = "float32",
         trainable: bool = True,
         regularizer: Any = None,
@@ -392,14 +392,16 @@ class Layer(Operation):
 
         Args:
             shape: tuple of known sizes.
-            initializer: name, `Initializer`, or function of a shape.
+            initializer: name, `Initializer`, or function of a shape; None for Glorot's uniform
+                one, or zeros for integers.
             dtype: "float32", or "int64" for a counter.
             trainable: whether the optimizer may change it.
             regularizer: penalty, or None.
             name: last part of the variable's path.
         """
         prefix = current_path()
-        values: Any = initializers.get(initializer)
+        default = "glorot_uniform" if dtype == "float32" else "zeros"
+        values: Any = initializers.get(default if initializer is None else initializer)
         sizes: Any = shape
         variable = Variable(
             sizes,

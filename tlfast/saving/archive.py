@@ -62,7 +62,7 @@ def read_archive(source: Source) -> dict[str, bytes]:
     try:
         with source.file() as file:
             guard = _DirectoryGuard(file, source.name)
-            archive = zipfile.ZipFile(guard)  # type: ignore[arg-type]  # reads and seeks only
+            archive = zipfile.ZipFile(guard)
             guard.limit = None
             members = _checked_members(archive, source.name)
             found = {}

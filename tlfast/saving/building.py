@@ -10,7 +10,7 @@ from tlfast.saving.errors import FormatError
 # What building a model from a damaged config may raise beside FormatError.
 BUILD_ERRORS = (
     ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError,
-    NotImplementedError, AssertionError, MemoryError,
+    NotImplementedError, AssertionError,
 )  # fmt: skip
 # The largest network of Keras' applications has 89 million; this is 8 GB.
 MAX_PARAMETERS = 1 << 31

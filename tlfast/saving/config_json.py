@@ -82,20 +82,21 @@ def check_config(config: dict[str, Any], where: str) -> None:
 
 def _check_objects(config: Any, where: str) -> None:
     if isinstance(config, dict):
+        for key in ("name", "class_name"):
+            given = config.get(key)
+            if isinstance(given, str) and not is_name(given):
+                raise FormatError(
+                    f"{where}: the {key} '{shown(given)}' holds characters that cannot be seen, "
+                    f"or more than {MAX_NAME}"
+                )
         name = config.get("class_name")
         if isinstance(name, str) and name.rsplit(">", 1)[-1] in _CODE:
             inner = config.get("config")
             layer = inner.get("name") if isinstance(inner, dict) else None
             raise FormatError(
                 f"{where}: layer {shown(layer or config.get('name'))!r} is a {shown(name)}, that "
-                "is Python code inside the file, which is never run; rebuild the model in Python "
-                "and load only the weights with load_weights"
-            )
-        given = config.get("name")
-        if isinstance(given, str) and not is_name(given):
-            raise FormatError(
-                f"{where}: the name '{shown(given)}' of a {shown(name)!r} holds characters that "
-                f"cannot be seen, or more than {MAX_NAME}"
+                "is Python code inside a file; tlfast never runs code from files. Rebuild the "
+                "model in Python and load only the weights with load_weights"
             )
         for value in config.values():
             _check_objects(value, where)

@@ -128,14 +128,16 @@ class Blocks:
             sizes = (cur.uint(1), cur.uint(1))
             cur.take(9 if version == 0 else 13)
             base = cur.uint(8)
-            cur.take(24)
             cur.take(8)
+            end = cur.uint(8)
+            cur.take(16)
             root = cur.uint(8)
         elif version in (2, 3):
             sizes = (cur.uint(1), cur.uint(1))
             cur.take(1)
             base = cur.uint(8)
-            cur.take(16)
+            cur.take(8)
+            end = cur.uint(8)
             root = cur.uint(8)
         else:
             raise FormatError(f"{cur.where}: HDF5 superblock version {version} is not known")
@@ -143,6 +145,11 @@ class Blocks:
             raise FormatError(
                 f"{cur.where}: addresses of {sizes} bytes with base {base}; only 8-byte "
                 "addresses in a file without a user block are supported"
+            )
+        if end > self.source.size:
+            raise FormatError(
+                f"{self.name}: the file says that it has {end} bytes, but it has "
+                f"{self.source.size}; it is truncated or damaged"
             )
         return root
 
@@ -425,6 +432,8 @@ def _add_link(links: dict[str, int | None], raw: bytes, address: int | None, whe
         name = raw.decode("utf-8")
     except UnicodeDecodeError as exc:
         raise FormatError(f"{where}: a name that is not UTF-8") from exc
+    if not name or "/" in name:
+        raise FormatError(f"{where}: {name!r} is no name of an object")
     if name in links or len(links) >= MAX_GROUP:
         raise FormatError(f"{where}: the name {name!r} stands twice, or too many names")
     links[name] = address

@@ -32,7 +32,7 @@ _ALLOWED = {*_STORAGES, _ORDERED_DICT, _REBUILD}
 
 # The largest network here has about 10,000 operations in a header of 50 KB.
 MAX_HEADER_BYTES = 8 << 20
-MAX_OPERATIONS = 200_000
+MAX_OPERATIONS = 50_000
 # Of all tensors, over the size of the file: tied weights are one storage under several names.
 MAX_SHARING = 4
 
