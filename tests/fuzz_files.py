@@ -7,6 +7,7 @@ seed, reader and number; `--reader NAME --first NUMBER --count 1` makes one agai
 """
 
 import argparse
+import gc
 import json
 import math
 import resource
@@ -267,28 +268,35 @@ def work(readers: list[str], seed: int, first: int, count: int, seconds: float) 
         for reader in readers:  # imports, and what is kept from call to call
             for sample in _samples(reader):
                 outcome(reader, sample, path)
-        limit = _status("VmSize") + (MEGABYTES << 20)
-        resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))
         for index in range(first * len(readers), (first + count) * len(readers)):
             if time.monotonic() > end:
                 break
             reader, number = readers[index % len(readers)], index // len(readers)
             print(json.dumps({"start": [reader, number]}), flush=True)
-            data = mutant(reader, seed, number)
-            Path("/proc/self/clear_refs").write_text("5")  # the peak starts again
-            before, start = _status("VmRSS"), time.process_time()
-            signal.setitimer(signal.ITIMER_PROF, SECONDS)  # its signal ends the process
-            try:
-                found = outcome(reader, data, path)
-            except BaseException as exc:
-                found = f"{type(exc).__name__}: {exc}"[:300]
-            signal.setitimer(signal.ITIMER_PROF, 0)
-            peak = _status("VmHWM") - before
-            if peak > MEGABYTES << 20:
-                found = f"memory: {peak >> 20} MB"
-            line = {"done": found, "seconds": time.process_time() - start, "bytes": peak}
+            line = _measured(reader, mutant(reader, seed, number), path)
             print(json.dumps(line), flush=True)
+            if index % 100 == 0:
+                gc.collect()  # models hold addresses and are freed late
     print(json.dumps({"end": True}), flush=True)
+
+
+def _measured(reader: str, data: bytes, path: Path) -> dict[str, Any]:
+    """The outcome under limits of memory and time, and what it took."""
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again
+    before, start = _status("VmRSS"), time.process_time()
+    unlimited = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (_status("VmSize") + (MEGABYTES << 20), unlimited[1]))
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)  # its signal ends the process
+    try:
+        found = outcome(reader, data, path)
+    except BaseException as exc:
+        found = f"{type(exc).__name__}: {exc}"[:300]
+    signal.setitimer(signal.ITIMER_PROF, 0)
+    resource.setrlimit(resource.RLIMIT_AS, unlimited)
+    peak = _status("VmHWM") - before
+    if peak > MEGABYTES << 20:
+        found = f"memory: {peak >> 20} MB"
+    return {"done": found, "seconds": time.process_time() - start, "bytes": peak}
 
 
 # ---- the campaign
@@ -389,8 +397,12 @@ def main() -> int:
     parser.add_argument("--reader", action="append", choices=READERS, help="default: all")
     parser.add_argument("--first", type=int, default=0, help="number of the first mutant")
     parser.add_argument("--count", type=int, default=10**9, help="mutants of each reader at most")
-    parser.add_argument("--out", type=Path, default=Path(tempfile.gettempdir()) / "tlfast-fuzz",
-                        help="folder for findings (default: tlfast-fuzz in the temporary folder)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path(tempfile.gettempdir()) / "tlfast-fuzz",
+        help="folder for findings (default: tlfast-fuzz in the temporary folder)",
+    )
     parser.add_argument("--work", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.work:

@@ -148,9 +148,7 @@ def replaced(path: str, make_new: Callable[[h5py.Group, str], object]) -> Callab
 
 def external(shape: tuple[int, ...] = (4, 5)) -> Callable[[h5py.Group, str], object]:
     size = 4 * int(np.prod(shape))
-    return lambda group, name: group.create_dataset(
-        name, shape, "f4", external=[(SECRET, 0, size)]
-    )
+    return lambda group, name: group.create_dataset(name, shape, "f4", external=[(SECRET, 0, size)])
 
 
 def virtual(shape: tuple[int, ...] = (4, 5)) -> Callable[[h5py.Group, str], object]:
@@ -264,9 +262,7 @@ def external_links() -> Iterator[Hostile]:
 
 
 def external_storage() -> Iterator[Hostile]:
-    yield from everywhere(
-        "external storage", external(), "dense/vars/0|dense/kernel", whole=False
-    )
+    yield from everywhere("external storage", external(), "dense/vars/0|dense/kernel", whole=False)
     bias = replaced("layers/dense_1/vars/1", external((3,)))
     yield Hostile("external storage", "weights", hdf5("keras3.weights.h5", bias), "dense_1/vars/1")
 
@@ -511,7 +507,9 @@ def torch_globals() -> Iterator[Hostile]:
     ):  # fmt: skip
         code = f"c{module}\n{name}\n".encode() + text("true") + b"\x85R"
         yield Hostile(kind, "torch", one(code), f"{module}.{name}")
-    yield Hostile(kind, "torch", b"\x80\x04\x95\x10\0\0\0\0\0\0\0\x8c\x02os\x8c\x06system\x93.", "")
+    yield Hostile(
+        kind, "torch", b"\x80\x04\x95\x10\0\0\0\0\0\0\0\x8c\x02os\x8c\x06system\x93.", "protocol"
+    )
     # Opcodes that make or find objects in other ways.
     for code in (b"ios\nsystem\n", b"o", b"\x81", b"\x92", b"\x93", b"\x82\x01", b"Pid\n", b"V1\n"):
         yield Hostile(kind, "torch", one(b"(" + text("x") + code), "pickle operation")
@@ -523,15 +521,16 @@ def torch_globals() -> Iterator[Hostile]:
 
 
 def truncations() -> Iterator[Hostile]:
+    says = "truncated|is empty"
     samples = {
         "keras3.keras": "model", "keras3_legacy.h5": "model", "keras3.weights.h5": "weights"
     }  # fmt: skip
     for name, reader in samples.items():
         data = (FILES / name).read_bytes()
         for percent in range(TRUNCATIONS + 1):
-            yield Hostile("truncation", reader, data[: len(data) * percent // 100], "")
+            yield Hostile("truncation", reader, data[: len(data) * percent // 100], says)
     for percent in range(TRUNCATIONS + 1):
-        yield Hostile("truncation", "torch", TORCH[: len(TORCH) * percent // 100], "")
+        yield Hostile("truncation", "torch", TORCH[: len(TORCH) * percent // 100], says)
 
 
 def every_file() -> Iterator[Hostile]:

@@ -75,9 +75,9 @@ def read_archive(source: Source) -> dict[str, bytes]:
         # zipfile seeks where a damaged directory points to; other errors are the disk's.
         if exc.errno != errno.EINVAL:
             raise
-        raise FormatError(f"{source.name}: a damaged zip archive ({exc})") from exc
+        raise FormatError(f"{source.name}: a truncated or damaged zip archive ({exc})") from exc
     except _ZIP_ERRORS as exc:
-        raise FormatError(f"{source.name}: a damaged zip archive ({exc})") from exc
+        raise FormatError(f"{source.name}: a truncated or damaged zip archive ({exc})") from exc
 
 
 class _DirectoryGuard:

@@ -175,7 +175,7 @@ class _Interpreter:
     def name(self) -> None:
         end = bytes(self.data[self.pos : self.pos + 400]).split(b"\n", 2)
         if len(end) < 3:
-            raise self._error("a name that does not end")
+            raise FormatError(f"{self.where}: a name does not end; truncated or damaged")
         text = b" ".join(end[:2]).decode("ascii", "replace")
         self.pos += len(end[0]) + len(end[1]) + 2
         if text not in _ALLOWED:
