@@ -443,7 +443,7 @@ def deep_json() -> Iterator[Hostile]:
                     b'{"a":' * 250 + b"1" + b"}" * 250):  # fmt: skip
         for name in (CONFIG, METADATA):
             yield Hostile(kind, "model", packed({**parts, name: text_of}), name)
-        yield Hostile(kind, "json", text_of, "json_string")
+        yield Hostile(kind, "json", text_of, "model_from_json")
     nested: object = 1
     for _ in range(250):
         nested = {"a": nested}

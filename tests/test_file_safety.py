@@ -125,7 +125,7 @@ def test_hostile_files(kind, hostile, readers, audit, tmp_path):
                 break
         text = str(caught.value)
         assert min(seconds) < SECONDS, text
-        assert text.startswith((str(path), "json_string")), text
+        assert text.startswith((str(path), "model_from_json")), text
         assert len(text) < 2500 and is_name(text[:1000]), text
         assert audit.seen == [], text
 

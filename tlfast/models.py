@@ -634,4 +634,5 @@ def model_from_json(json_string: str, custom_objects: dict[str, Any] | None = No
     from tlfast.saving.building import build_model
     from tlfast.saving.config_json import parse_json
 
-    return build_model(parse_json(json_string, "json_string"), custom_objects, "json_string")
+    where = "model_from_json"
+    return build_model(parse_json(json_string, where), custom_objects, where)
