@@ -60,7 +60,9 @@ def build_model(
 def problem(error: BaseException) -> str:
     """Return what an error says, after the innermost layer that it happened in."""
     notes = getattr(error, "__notes__", ())
-    text = str(error) or type(error).__name__
+    text = str(error)
+    if not isinstance(error, (ValueError, NotImplementedError)):
+        text = f"{type(error).__name__}: {text}"  # of a KeyError, the text is only the key
     return f"layer {notes[0]}: {text}" if notes else text
 
 
@@ -74,8 +76,8 @@ def _check_parameters(model: Any, where: str, file_size: int | None) -> None:
             total += variable.size
             if total > limit:
                 raise FormatError(
-                    f"{where}: with layer {layer.name!r} of shape {shown(variable.shape)} the "
-                    f"config declares more than {limit} parameters"
+                    f"{where}: with layer {layer.name!r} the config declares more than {limit} "
+                    "parameters"
                     + ("" if file_size is None else f", in a file of {file_size} bytes")
                     + "; refused"
                 )
