@@ -149,7 +149,7 @@ class Blocks:
         if end > self.source.size:
             raise FormatError(
                 f"{self.name}: the file says that it has {end} bytes, but it has "
-                f"{self.source.size}; it is truncated or damaged"
+                f"{self.source.size}; it is truncated or damaged, so copy or download it again"
             )
         return root
 
