@@ -622,10 +622,29 @@ class Sequential(Model):
 
 
 def model_from_json(json_string: str, custom_objects: dict[str, Any] | None = None) -> Any:
-    """Return the model of a JSON text made by `to_json`, without weights.
+    """Return the model of a JSON text made by `to_json`, with new weights.
 
     Args:
-        json_string: the text.
+        json_string: the text, of tlfast, Keras 2 or Keras 3.
         custom_objects: classes of one's own by name.
+
+    Returns:
+        The model; compiled, without the optimizer's state, if the text has compile arguments.
+
+    Raises:
+        ValueError: not the JSON of a model, or code in it.
     """
-    return deserialize(json.loads(json_string), custom_objects, kind="layers")
+    from tlfast.saving.config_json import parse_json, refuse_code
+
+    where = "model_from_json"
+    config = parse_json(json_string, where)
+    refuse_code(config, where)
+    model = deserialize(config, custom_objects, kind="layers")
+    if not isinstance(model, Model):
+        raise ValueError(
+            f"model_from_json takes the text of a whole model, as to_json makes it. Received a "
+            f"{config.get('class_name')!r} with the keys {sorted(config)[:8]}"
+        )
+    if config.get("compile_config"):
+        model.compile_from_config(config["compile_config"], custom_objects)
+    return model

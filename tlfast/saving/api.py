@@ -217,7 +217,7 @@ def _load_archive(source: Source, custom_objects: dict[str, Any] | None, compile
         weights_h5.read_weights(file.root, model, where)
         restore_record(model, _metadata(members, where).get(KEY), where)
         if compiled and config.get("compile_config"):
-            _compile(model, config["compile_config"], where)
+            _compile(model, config["compile_config"], custom_objects, where)
             group = file.root.group("optimizer/vars")
             if group is not None:
                 weights_h5.read_optimizer(weights_h5.read_vars(group), model, where)
@@ -248,7 +248,7 @@ def _load_legacy(source: Source, custom_objects: dict[str, Any] | None, compiled
         training = file.root.attrs.get("training_config")
         if compiled and isinstance(training, str):
             parsed = parse_json(training, f"{where}: training_config")
-            _compile(model, legacy_h5.compile_config(parsed), where)
+            _compile(model, legacy_h5.compile_config(parsed), custom_objects, where)
             datasets = legacy_h5.read_optimizer_datasets(file.root)
             if datasets:
                 weights_h5.read_optimizer(datasets, model, where)
@@ -285,10 +285,12 @@ def _count_layers(config: Any) -> int:
     return 0
 
 
-def _compile(model: Any, config: Any, where: str) -> None:
+def _compile(
+    model: Any, config: Any, custom_objects: dict[str, Any] | None, where: str
+) -> None:
     refuse_code(config, where)
     try:
-        model.compile_from_config(config)
+        model.compile_from_config(config, custom_objects)
     except _BUILD_ERRORS as exc:
         raise FormatError(
             f"{where}: the model cannot be compiled as the file says: {exc}. "

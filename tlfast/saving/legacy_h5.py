@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tlfast._serialization import serialize
 from tlfast.saving import interrupts
 from tlfast.saving.errors import FormatError
 from tlfast.saving.hdf5_read import Dataset, Group
@@ -48,14 +49,36 @@ def write_model(root: Any, model: Any, config: dict[str, Any], include_optimizer
 
 
 def _old_config(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a model's config without the keys that only `.keras` files have per layer."""
+    """Return a model's config without the keys that only `.keras` files have per layer.
+
+    An operation (x / 127.5) keeps them: Keras leaves them out and then finds no layer of that
+    name, but reads an entry that has a module as it reads those of `.keras` files.
+    """
     layers = []
     for layer in config.get("layers", ()):
+        if str(layer.get("module")).startswith("keras.src.ops"):
+            nodes = [_without_ellipsis(node) for node in layer["inbound_nodes"]]
+            layers.append({**layer, "inbound_nodes": nodes})
+            continue
         entry = {key: value for key, value in layer.items() if key not in _FULL_ONLY}
         if "layers" in entry["config"]:
             entry["config"] = _old_config(entry["config"])
         layers.append(entry)
     return {**config, "layers": layers}
+
+
+def _without_ellipsis(node: dict[str, Any]) -> dict[str, Any]:
+    """Return a call with x[:, :, :, ::-1] for x[..., ::-1], which Keras cannot read in `.h5`."""
+    x, *rest = node["args"]
+    if not rest or not isinstance(rest[0], (list, tuple)):
+        return node
+    whole = serialize(slice(None))
+    key: list[Any] = []
+    for part in rest[0]:
+        ellipsis = isinstance(part, dict) and part["class_name"] == "__ellipsis__"
+        missing = len(x["config"]["shape"]) - len(rest[0]) + 1
+        key += [whole] * missing if ellipsis else [part]
+    return {**node, "args": [x, key]}
 
 
 def _training_config(compiled: dict[str, Any]) -> dict[str, Any]:
