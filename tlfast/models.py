@@ -634,11 +634,9 @@ def model_from_json(json_string: str, custom_objects: dict[str, Any] | None = No
     Raises:
         ValueError: not the JSON of a model, or code in it.
     """
-    from tlfast.saving.config_json import parse_json, refuse_code
+    from tlfast.saving.config_json import parse_json
 
-    where = "model_from_json"
-    config = parse_json(json_string, where)
-    refuse_code(config, where)
+    config = parse_json(json_string, "model_from_json")
     model = deserialize(config, custom_objects, kind="layers")
     if not isinstance(model, Model):
         raise ValueError(

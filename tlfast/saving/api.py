@@ -285,9 +285,7 @@ def _count_layers(config: Any) -> int:
     return 0
 
 
-def _compile(
-    model: Any, config: Any, custom_objects: dict[str, Any] | None, where: str
-) -> None:
+def _compile(model: Any, config: Any, custom_objects: dict[str, Any] | None, where: str) -> None:
     refuse_code(config, where)
     try:
         model.compile_from_config(config, custom_objects)

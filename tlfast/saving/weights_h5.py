@@ -56,9 +56,7 @@ def walk(
     yield from visit("", model)
 
 
-def write_weights(
-    root: Any, model: Any, optimizer: Any = None, as_stored: bool = False
-) -> None:
+def write_weights(root: Any, model: Any, optimizer: Any = None, as_stored: bool = False) -> None:
     """Write a model's weights, and an optimizer's variables, into an h5py group.
 
     Args:
