@@ -13,7 +13,13 @@ from tlfast.saving.atomic import replacing
 from tlfast.saving.config_json import parse_json, refuse_code
 from tlfast.saving.errors import FormatError
 from tlfast.saving.hdf5_read import SIGNATURE, Dataset, File
-from tlfast.saving.record import KEY, dump_record, restore_record, stored_backbones
+from tlfast.saving.record import (
+    KEY,
+    dump_record,
+    newer_version_said,
+    restore_record,
+    stored_backbones,
+)
 from tlfast.saving.source import Source, open_source
 
 _HDF5_ENDINGS = (".h5", ".hdf5")
@@ -130,9 +136,7 @@ def _write_legacy(root: Any, model: Any, config: dict[str, Any], optimizer: bool
 
 
 def _write_record(root: Any, model: Any) -> None:
-    text = dump_record(model)
-    if text != "{}":
-        root.attrs[KEY] = text
+    root.attrs[KEY] = dump_record(model)
 
 
 def _hdf5(write: Callable[[Any], None]) -> bytes:
@@ -211,11 +215,13 @@ def load_model(
 def _load_archive(source: Source, custom_objects: dict[str, Any] | None, compiled: bool) -> Any:
     where = source.name
     members = archive.read_archive(source)
-    config = parse_json(members[archive.CONFIG], f"{where}: {archive.CONFIG}")
-    model = _build(config, custom_objects, where)
-    with File(members[archive.WEIGHTS], f"{where}: {archive.WEIGHTS}") as file:
+    record = _metadata(members, where).get(KEY)
+    weights = File(members[archive.WEIGHTS], f"{where}: {archive.WEIGHTS}")
+    with weights as file, newer_version_said(record, where):
+        config = parse_json(members[archive.CONFIG], f"{where}: {archive.CONFIG}")
+        model = _build(config, custom_objects, where)
         weights_h5.read_weights(file.root, model, where)
-        restore_record(model, _metadata(members, where).get(KEY), where)
+        restore_record(model, record, where)
         if compiled and config.get("compile_config"):
             _compile(model, config["compile_config"], custom_objects, where)
             group = file.root.group("optimizer/vars")
@@ -232,7 +238,7 @@ def _metadata(members: dict[str, bytes], where: str) -> dict[str, Any]:
 
 def _load_legacy(source: Source, custom_objects: dict[str, Any] | None, compiled: bool) -> Any:
     where = source.name
-    with File(source) as file:
+    with File(source) as file, newer_version_said(file.root.attrs.get(KEY), where):
         text = file.root.attrs.get("model_config")
         if not isinstance(text, str):
             raise FormatError(
@@ -321,19 +327,22 @@ def load_weights(
     with open_source(filepath) as source:
         where = source.name
         head = source.read(0, min(8, source.size))
+        record: object = None
         if head[:4] == b"PK\x03\x04":
             members = archive.read_archive(source)
-            backbones = stored_backbones(_metadata(members, where).get(KEY), where)
-            with File(members[archive.WEIGHTS], f"{where}: {archive.WEIGHTS}") as file:
-                _load_into(file, model, where, skip_mismatch, by_name)
+            record = _metadata(members, where).get(KEY)
+            opened = File(members[archive.WEIGHTS], f"{where}: {archive.WEIGHTS}")
         elif head == SIGNATURE:
-            with File(source) as file:
-                backbones = stored_backbones(file.root.attrs.get(KEY), where)
-                _load_into(file, model, where, skip_mismatch, by_name)
+            opened = File(source)
         else:
             raise FormatError(
                 f"{where}: neither an HDF5 nor a `.keras` file (it starts with {head!r})"
             )
+        with opened as file:
+            record = record or file.root.attrs.get(KEY)
+            with newer_version_said(record, where):
+                backbones = stored_backbones(record, where)
+                _load_into(file, model, where, skip_mismatch, by_name)
     weights_loaded(model, backbones)
 
 
