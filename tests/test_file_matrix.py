@@ -9,25 +9,36 @@ reference/gradients.npz holds both against float64). Weights and the optimizer's
 bits.
 """
 
+import functools
+import gzip
 import json
 import subprocess
+import zipfile
 from pathlib import Path
 
 import file_cases as cases
+import h5py
 import numpy as np
 import pytest
 from conftest import peer_python
+from reference import formula
 
 import tlfast
 from tlfast import keras
 
 TESTS = Path(__file__).parent
+FILES = TESTS / "files"
 WEIGHT_FILES = (".weights.h5", "_legacy.h5")
 PREDICTIONS = 1e-5
 LOSS = 1e-4
 STEP = 2e-2
+NETWORKS = [c for c in cases.CASES if c not in cases.SMALL]
 # Networks are slow to build in Keras; the small models run every time.
 ALL = [c if c in cases.SMALL else pytest.param(c, marks=pytest.mark.slow) for c in cases.CASES]
+
+
+# The weights are made by formula, for no range of pixels in particular.
+pytestmark = pytest.mark.filterwarnings("ignore::tlfast.InputRangeWarning")
 
 
 @pytest.fixture(autouse=True)
@@ -204,3 +215,88 @@ def check_keras_files(folder: Path, case: str, wanted: dict) -> None:
         assert_close(found, wanted, state=False, stepping=False)
     model = keras.models.model_from_json((folder / "keras.json").read_text())
     assert model.to_json() == keras.models.load_model(folder / "keras.keras").to_json()
+
+
+# ---- Keras' files where there is no Keras: files/make_keras_files.py wrote them
+
+
+@pytest.mark.parametrize("case", cases.SMALL)
+def test_stored_files_of_keras(tmp_path, case):
+    with zipfile.ZipFile(FILES / "keras_files.zip") as stored:
+        for member in stored.namelist():
+            folder, name = member.split("/")
+            if folder == case:
+                (tmp_path / name).write_bytes(stored.read(member))
+    with np.load(tmp_path / "keras.npz") as description:
+        wanted = dict(description)
+    check_keras_files(tmp_path, case, wanted)
+
+
+@functools.cache
+def stored_networks() -> dict:
+    return json.loads(gzip.decompress((FILES / "keras_networks.json.gz").read_bytes()))["cases"]
+
+
+def keras_h5(path: Path, stored: dict, value) -> None:
+    """A full model as Keras' older layout holds it."""
+
+    def plain(config: dict) -> dict:
+        layers = []
+        for layer in config["layers"]:
+            layer = {k: layer[k] for k in ("class_name", "config", "name", "inbound_nodes")}
+            inner = layer["config"]
+            layers.append({**layer, "config": plain(inner) if "layers" in inner else inner})
+        return {**config, "layers": layers}
+
+    with h5py.File(path, "w") as f:
+        config = {"class_name": "Functional", "config": plain(stored["config"]["config"])}
+        f.attrs.update(
+            keras_version="3.15.1", backend="tensorflow", model_config=json.dumps(config)
+        )
+        top = f.create_group("model_weights")
+        top.attrs["layer_names"] = [name for name, _ in stored["legacy"]]
+        for layer, weights in stored["legacy"]:
+            group = top.create_group(layer)
+            group.attrs["weight_names"] = [name for name, *_ in weights]
+            for name, *origin in weights:
+                group[name] = value(*origin)
+
+
+def keras_archive(path: Path, stored: dict, value) -> None:
+    """A `.keras` file."""
+    inner = path.with_suffix(".inner.h5")
+    with h5py.File(inner, "w") as f:
+        for place, origin in stored["weights"].items():
+            f[place] = value(*origin)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("metadata.json", json.dumps({"keras_version": "3.15.1"}))
+        archive.writestr("config.json", json.dumps(stored["config"]))
+        archive.write(inner, "model.weights.h5")
+
+
+@pytest.mark.parametrize(
+    "case",
+    [c if c == "MobileNetV2 nested" else pytest.param(c, marks=pytest.mark.slow) for c in NETWORKS],
+)
+def test_stored_networks_of_keras(tmp_path, case):
+    """Keras' configs, paths and order of weights; the weights by formula, as there."""
+    stored = stored_networks()[case]
+    scales = (1.0, formula.SCALES.get(case.split()[0], (1.0, 1.0))[1])
+
+    @functools.cache
+    def by_name(layer: str, name: str, shape: tuple) -> np.ndarray:
+        return formula.weight(layer, name, shape, scales)
+
+    def value(layer: str, name: str, shape: list) -> np.ndarray:
+        return by_name(layer, name, tuple(shape))
+
+    keras_archive(tmp_path / "m.keras", stored, value)
+    keras_h5(tmp_path / "m.h5", stored, value)
+    wanted = np.array(stored["predictions"])
+    for name in ("m.keras", "m.h5"):
+        model = keras.models.load_model(tmp_path / name)
+        assert np.abs(cases.predict(model, case) - wanted).max() <= PREDICTIONS * wanted.max()
+        model.set_weights([w * 0 for w in model.get_weights()])
+        cases.flip_frozen(model)
+        model.load_weights(tmp_path / ("m.h5" if name == "m.keras" else "m.keras"))
+        assert np.abs(cases.predict(model, case) - wanted).max() <= PREDICTIONS * wanted.max()

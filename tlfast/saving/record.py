@@ -130,7 +130,7 @@ def _newer_version(record: dict[str, Any]) -> str | None:
 
 def _numbers(version: str) -> tuple[int, ...]:
     """(0, 2, 0) of "0.2.0.dev1+abc"."""
-    return tuple(int(part) for part in re.match(r"[\d.]*\d", version)[0].split(".")[:4])
+    return tuple(int(part) for part in re.findall(r"\d+", re.split(r"[^\d.]", version)[0])[:4])
 
 
 def _parsed(found: object, where: str) -> dict[str, Any] | None:
