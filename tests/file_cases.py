@@ -33,6 +33,7 @@ def data(case: str) -> tuple[np.ndarray, np.ndarray]:
 
 def build(keras: Any, case: str) -> Any:
     """The model of a case, its weights set by formula, not compiled."""
+    keras.backend.clear_session()  # the weights of layers without names of their own go by number
     network, _, form = case.partition(" ")
     inputs = keras.Input((side(case), side(case), 3), name="photo")
     if form:
@@ -42,6 +43,7 @@ def build(keras: Any, case: str) -> Any:
             case
         ](keras, inputs)
     fill(model, network)
+    finalize(model)
     return model
 
 
@@ -148,8 +150,18 @@ def fill(model: Any, network: str = "") -> None:
             layer.set_weights(
                 [formula.weight(layer.name, w.name, tuple(w.shape), scales) for w in layer.weights]
             )
-            if hasattr(layer, "finalize_state"):  # Keras' Normalization keeps a copy
-                layer.finalize_state()
+
+
+def finalize(model: Any) -> None:
+    """Make Keras' Normalization layers use their weights, of which they keep a copy.
+
+    Keras forgets it for layers inside models when it reads an .h5 file, its own ones too.
+    """
+    for layer in model.layers:
+        if hasattr(layer, "layers"):
+            finalize(layer)
+        elif hasattr(layer, "finalize_state"):
+            layer.finalize_state()
 
 
 def compile_model(keras: Any, model: Any, case: str) -> None:

@@ -36,6 +36,7 @@ def write(case: str, folder: str) -> None:
 def open_model(case: str, folder: str, file: str, stepping: bool) -> None:
     """Open a whole model and describe it."""
     model = keras.models.load_model(Path(folder) / file)
+    cases.finalize(model)
     np.savez(Path(folder) / "opened.npz", **cases.describe(model, case, stepping))
 
 
@@ -48,6 +49,7 @@ def open_weights(case: str, folder: str, file: str, flip: bool) -> None:
     cases.compile_model(keras, model, case)
     model.optimizer.build(model.trainable_variables)
     model.load_weights(Path(folder) / file)
+    cases.finalize(model)
     np.savez(Path(folder) / "opened.npz", **cases.describe(model, case, stepping=False))
 
 
@@ -56,6 +58,7 @@ def rebuild(case: str, folder: str, file: str) -> None:
     model = keras.models.model_from_json((Path(folder) / file).read_text())
     model = keras.models.clone_model(model)
     cases.fill(model, case.split()[0])
+    cases.finalize(model)
     np.savez(Path(folder) / "opened.npz", predictions=cases.predict(model, case))
 
 

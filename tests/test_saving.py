@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tlfast import layers, saving
+from tlfast import keras, layers, saving
 from tlfast.models import Model, Sequential
 from tlfast.saving import atomic
 from tlfast.saving.errors import FormatError
@@ -143,6 +143,46 @@ def test_frozen_and_unfrozen_without_names(tmp_path):
             other = filled(transfer_model(trainable=flag), seed=2)
             other.load_weights(path)
             assert same_weights(model, other), (saved, flag)
+
+
+@pytest.mark.parametrize("ending", [".weights.h5", ".h5"])
+@pytest.mark.parametrize("made_before", range(0, 8, 3))
+def test_half_frozen_without_own_names(tmp_path, made_before, ending):
+    """Automatic names count on in a process; weights of one shape must not change places."""
+
+    def nested(frozen: int):
+        x = inputs = layers.Input((8,))
+        for _ in range(6):
+            x = layers.BatchNormalization()(layers.Dense(8)(x))
+        base = Model(inputs, x, name="base")
+        for layer in base.layers[:frozen]:
+            layer.trainable = False
+        outer = layers.Input((8,))
+        return Model(outer, layers.Dense(8, name="head")(base(outer)))
+
+    keras.backend.clear_session()
+    model = filled(nested(frozen=5))
+    model.save_weights(tmp_path / f"w{ending}")
+    keras.backend.clear_session()
+    for _ in range(made_before):
+        layers.Dense(1), layers.BatchNormalization()
+    for frozen in (0, 5, 9, 20):
+        other = filled(nested(frozen), seed=2)
+        other.load_weights(tmp_path / f"w{ending}")
+        assert same_layers(other, model), frozen
+
+
+def same_layers(one, other) -> bool:
+    """Weights in the order of the layers; the flags change that of `get_weights`."""
+    pairs = zip(one._flatten_layers(), other._flatten_layers(), strict=True)
+    return all(
+        np.array_equal(v.numpy(), w.numpy())
+        for a, b in pairs
+        for v, w in zip(
+            a._own_trainable + a._own_non_trainable, b._own_trainable + b._own_non_trainable,
+            strict=True,
+        )
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("ending", ENDINGS)

@@ -5,7 +5,6 @@ Keras 2, among them the ImageNet weights of keras.applications.
 """
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -256,19 +255,46 @@ def _ordered(layer: Any, datasets: dict[str, Dataset]) -> list[Any]:
 
 
 def _by_name(variables: list[Any], datasets: dict[str, Dataset]) -> list[Any] | None:
-    keys: tuple[Callable[[str], str], ...] = (
-        lambda name: name,
-        lambda name: "/".join(name.split("/")[-2:]),
-        lambda name: name.split("/")[-1],
-    )
-    for key in keys:
-        ours = {key(variable.path): variable for variable in variables}
-        theirs = [key(name.split(":")[0]) for name in datasets]
-        if len(ours) == len(variables) == len(theirs) and set(ours) == set(theirs):
-            order = [ours[name] for name in theirs]
-            shapes = [dataset.shape for dataset in datasets.values()]
+    """Return the variables in the order of the datasets if names and shapes tell it, else None."""
+    shapes = [dataset.shape for dataset in datasets.values()]
+    for parts in (None, 2, 1):  # of the path: a file may name less of it, or other models around
+        ours = [_label(variable.path, parts) for variable in variables]
+        theirs = [_label(name.split(":")[0], parts) for name in datasets]
+        found = _paired(ours, theirs)
+        if found is not None:
+            order = [variables[place] for place in found]
             return order if [tuple(v.shape) for v in order] == shapes else None
     return None
+
+
+_Label = tuple[tuple[str, ...], tuple[int, ...]]
+
+
+def _label(path: str, parts: int | None) -> _Label:
+    """The last parts of a path, and the numbers at their ends apart: "conv2d_5/kernel"."""
+    names, numbers = [], []
+    for part in path.split("/")[-parts if parts else 0 :]:
+        stem, _, number = part.rpartition("_")
+        counted = bool(stem) and number.isdecimal()
+        names.append(stem if counted else part)
+        numbers.append(int(number) if counted else 0)
+    return tuple(names), tuple(numbers)
+
+
+def _paired(ours: list[_Label], theirs: list[_Label]) -> list[int] | None:
+    """Return for each label of a file the place of the model's label that is the same, or None.
+
+    Automatic numbers go on counting in a process, so that the first convolution of the second
+    model is conv2d_1: of the labels with the same names, the order of the numbers decides.
+    """
+    if len(set(ours)) < len(ours) or len(set(theirs)) < len(theirs):
+        return None
+    left = sorted(range(len(ours)), key=ours.__getitem__)
+    right = sorted(range(len(theirs)), key=theirs.__getitem__)
+    if [ours[i][0] for i in left] != [theirs[i][0] for i in right]:
+        return None
+    pairs = dict(zip(right, left, strict=True))
+    return [pairs[i] for i in range(len(theirs))]
 
 
 def read_optimizer_datasets(root: Group) -> list[Dataset]:
