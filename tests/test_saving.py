@@ -473,12 +473,29 @@ def test_another_network(tmp_path):
     with pytest.raises(
         FormatError,
         match="Layer count mismatch when loading weights from file. Model expected "
-        "2 layers, found 3 saved layers.*another include_top",
+        r"2 layers, found 3 saved layers. Only in the model: 'base' \[.*, "
+        r"'head' \[\(5, 3\), \(3,\)\]; only in the file: 'conv2d.*' \[\(3, 3, 2, 3\), \(3,\)\], 'dense.*another include_top",
     ):
         transfer_model().load_weights(tmp_path / "w.h5")
     sequential_model().save_weights(tmp_path / "w.weights.h5")
     with pytest.raises(FormatError, match="objects could not be loaded.*No weight was changed"):
         transfer_model().load_weights(tmp_path / "w.weights.h5")
+
+
+def test_every_layer_that_does_not_fit_is_told(tmp_path):
+    def stack(units: int):
+        return Sequential(
+            [layers.Input((3,)), *(layers.Dense(units, name=f"layer_{i}") for i in range(8))]
+        )
+
+    stack(4).save_weights(tmp_path / "w.weights.h5")
+    message = (
+        r"a total of 8 objects could not be loaded: Layer 'layer_0': .*kernel has shape "
+        r"\(3, 5\), but the file has \(3, 4\) at .*; Layer 'layer_4': .* \(5, 5\).*\(4, 4\).*; "
+        r"and 3 more: layer_5, layer_6, layer_7. No weight was changed"
+    )
+    with pytest.raises(FormatError, match=message):
+        stack(5).load_weights(tmp_path / "w.weights.h5")
 
 
 def test_by_name(tmp_path):

@@ -202,15 +202,28 @@ def read_weights(
     elif len(layers) == len(stored):
         pairs = list(zip(layers, stored.values(), strict=True))
     else:
-        raise FormatError(
-            f"{where}: Layer count mismatch when loading weights from file. Model expected "
-            f"{len(layers)} layers, found {len(stored)} saved layers. First of the model: "
-            f"{[layer.name for layer in layers][:3]}, of the file: {list(stored)[:3]}. Were the "
-            "weights made with another include_top, or for another network?"
-        )
+        raise FormatError(_other_layers(layers, stored, where))
     for layer, datasets in pairs:
         plan.add(layer.name, _ordered(layer, datasets), list(datasets.values()))
     plan.apply()
+
+
+def _other_layers(layers: list[Any], stored: dict[str, dict[str, Dataset]], where: str) -> str:
+    """The message for a file with another number of layers: which ones the other side lacks."""
+    ours = {layer.name: [tuple(v.shape) for v in layer.weights] for layer in layers}
+    theirs = {name: [d.shape for d in datasets.values()] for name, datasets in stored.items()}
+
+    def only(some: dict[str, Any], others: dict[str, Any]) -> str:
+        names = [name for name in some if name not in others]
+        listed = ", ".join(f"{name!r} {some[name][:4]}" for name in names[:5])
+        return (listed or "none") + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+    return (
+        f"{where}: Layer count mismatch when loading weights from file. Model expected "
+        f"{len(ours)} layers, found {len(theirs)} saved layers. Only in the model: "
+        f"{only(ours, theirs)}; only in the file: {only(theirs, ours)}. Were the weights made with "
+        "another include_top, or for another network?"
+    )
 
 
 def _stored_layers(group: Group) -> dict[str, dict[str, Dataset]]:
