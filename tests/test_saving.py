@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tlfast import layers, saving
+from tlfast import keras, layers, saving
 from tlfast.models import Model, Sequential
 from tlfast.saving import atomic
 from tlfast.saving.errors import FormatError
@@ -145,6 +145,46 @@ def test_frozen_and_unfrozen_without_names(tmp_path):
             assert same_weights(model, other), (saved, flag)
 
 
+@pytest.mark.parametrize("ending", [".weights.h5", ".h5"])
+@pytest.mark.parametrize("made_before", range(0, 8, 3))
+def test_half_frozen_without_own_names(tmp_path, made_before, ending):
+    """Automatic names count on in a process; weights of one shape must not change places."""
+
+    def nested(frozen: int):
+        x = inputs = layers.Input((8,))
+        for _ in range(6):
+            x = layers.BatchNormalization()(layers.Dense(8)(x))
+        base = Model(inputs, x, name="base")
+        for layer in base.layers[:frozen]:
+            layer.trainable = False
+        outer = layers.Input((8,))
+        return Model(outer, layers.Dense(8, name="head")(base(outer)))
+
+    keras.backend.clear_session()
+    model = filled(nested(frozen=5))
+    model.save_weights(tmp_path / f"w{ending}")
+    keras.backend.clear_session()
+    for _ in range(made_before):
+        layers.Dense(1), layers.BatchNormalization()
+    for frozen in (0, 5, 9, 20):
+        other = filled(nested(frozen), seed=2)
+        other.load_weights(tmp_path / f"w{ending}")
+        assert same_layers(other, model), frozen
+
+
+def same_layers(one, other) -> bool:
+    """Weights in the order of the layers; the flags change that of `get_weights`."""
+    pairs = zip(one._flatten_layers(), other._flatten_layers(), strict=True)
+    return all(
+        np.array_equal(v.numpy(), w.numpy())
+        for a, b in pairs
+        for v, w in zip(
+            a._own_trainable + a._own_non_trainable, b._own_trainable + b._own_non_trainable,
+            strict=True,
+        )
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_compiled_state(tmp_path, ending):
     from tlfast import optimizers
@@ -219,6 +259,7 @@ def test_record_of_a_training(tmp_path, image_tree, ending):
     history = model.fit(data, epochs=2, verbose=0).history
     model.save(tmp_path / f"m{ending}")
     record = saving.get_record(saving.load_model(tmp_path / f"m{ending}"))
+    assert record.pop("images")["height"] == 8
     assert record == {"class_names": ["cat", "dog"], "history": history}
     assert set(history) == {"loss", "accuracy"}
 
@@ -431,13 +472,30 @@ def test_another_network(tmp_path):
     sequential_model().save_weights(tmp_path / "w.h5")
     with pytest.raises(
         FormatError,
-        match="Layer count mismatch when loading weights from file. Model expected "
-        "2 layers, found 3 saved layers.*another include_top",
+        match="Layer count mismatch when loading weights from file. Model expected 2 layers, found "
+        r"3 saved layers. Only in the model: 'base' \[.*, 'head' \[\(5, 3\), \(3,\)\]; only in the "
+        r"file: 'conv2d.*' \[\(3, 3, 2, 3\), \(3,\)\], 'dense.*another include_top",
     ):
         transfer_model().load_weights(tmp_path / "w.h5")
     sequential_model().save_weights(tmp_path / "w.weights.h5")
     with pytest.raises(FormatError, match="objects could not be loaded.*No weight was changed"):
         transfer_model().load_weights(tmp_path / "w.weights.h5")
+
+
+def test_every_layer_that_does_not_fit_is_told(tmp_path):
+    def stack(units: int):
+        return Sequential(
+            [layers.Input((3,)), *(layers.Dense(units, name=f"layer_{i}") for i in range(8))]
+        )
+
+    stack(4).save_weights(tmp_path / "w.weights.h5")
+    message = (
+        r"a total of 8 objects could not be loaded: Layer 'layer_0': .*kernel has shape "
+        r"\(3, 5\), but the file has \(3, 4\) at .*; Layer 'layer_4': .* \(5, 5\).*\(4, 4\).*; "
+        r"and 3 more: layer_5, layer_6, layer_7. No weight was changed"
+    )
+    with pytest.raises(FormatError, match=message):
+        stack(5).load_weights(tmp_path / "w.weights.h5")
 
 
 def test_by_name(tmp_path):
@@ -614,7 +672,7 @@ def test_layout_is_what_keras_writes(tmp_path):
 
         with h5py.File(path) as f:
             f.visititems(visit)
-            return found, sorted(f.attrs)
+            return found, sorted(set(f.attrs) - {"tlfast"})  # which Keras does not look at
 
     for ours, theirs in (("m.h5", "keras3_legacy.h5"), ("m.weights.h5", "keras3.weights.h5")):
         assert listing(tmp_path / ours) == listing(FILES / theirs)

@@ -19,6 +19,7 @@ _ARRAY_TYPES = frozenset(
     [f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)]
     + ["float16", "float32", "float64", "bool"]
 )
+_KERAS_2_OPERATIONS = ("TFOpLambda", "SlicingOpLambda", "ClassMethod", "TensorFlowOpLayer")
 
 
 def serialize(obj: Any) -> Any:
@@ -212,6 +213,14 @@ def _find_class(
     for table in order:
         if name in tables[table]:
             return tables[table][name]
+    if short in _KERAS_2_OPERATIONS:
+        inner = config["config"]
+        raise ValueError(
+            f"The model file holds {inner.get('name')!r}, a {short}: a TensorFlow operation "
+            f"({inner.get('function', 'a part of a tensor')}) on a tensor, which Keras 2 wrote and "
+            "Keras 3 does not read either. Build the model again in Python, with Rescaling or "
+            "preprocess_input in its place, and load only the weights with load_weights"
+        )
     known = [k for table in order for k in tables[table]]
     raise ValueError(
         f"The model file holds an object of class {name!r} (module {module or 'not given'}), "

@@ -1,11 +1,13 @@
 """The arguments of `compile` to and from the layout of Keras' files."""
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from tlfast import losses, metrics, optimizers
 from tlfast._loss_base import Loss
 from tlfast._metric_base import Metric
+from tlfast._warnings import user_level
 from tlfast.optimizers._optimizer import Optimizer
 
 _KEYS = (
@@ -72,7 +74,14 @@ def deserialize(
         if value is not None:
             arguments[key] = _made(value, makers.get(key), custom_objects)
     if "optimizer" not in arguments:
-        raise ValueError("The stored compile arguments have no optimizer.")
+        # Keras takes the optimizer out of a model's arguments when it writes an .h5 file of it.
+        arguments["optimizer"] = "rmsprop"
+        warnings.warn(
+            "The stored compile arguments have no optimizer (Keras loses it from what it writes "
+            "after an .h5 file); 'rmsprop' is taken, as Keras does. Call compile(...) with the "
+            "right one before training on",
+            stacklevel=user_level(),
+        )
     return arguments
 
 

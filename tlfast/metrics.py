@@ -433,6 +433,8 @@ def deserialize(
         return _registry.deserialize(config, functions, "metric", custom_objects)
     if config.get("class_name") == "MeanMetricWrapper":
         inner = dict(config["config"])
+        if isinstance(inner["fn"], str):  # Keras 2 names the function, and not a metric
+            inner["fn"] = {"class_name": "function", "config": inner["fn"]}
         inner["fn"] = deserialize(inner["fn"], custom_objects)
         return MeanMetricWrapper(**inner)
     return _registry.deserialize(config, names, "metric")

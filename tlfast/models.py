@@ -622,17 +622,27 @@ class Sequential(Model):
 
 
 def model_from_json(json_string: str, custom_objects: dict[str, Any] | None = None) -> Any:
-    """Return the model of a JSON text made by `to_json`, without weights.
+    """Return the model of a JSON text made by `to_json`, with new weights.
 
     Args:
-        json_string: the text.
+        json_string: the text, of tlfast, Keras 2 or Keras 3.
         custom_objects: classes of one's own by name.
 
+    Returns:
+        The model; compiled, without the optimizer's state, if the text has compile arguments.
+
     Raises:
-        FormatError: not JSON, or nothing that makes a model; a ValueError.
+        FormatError: not JSON, nothing that makes a model, or code in it; a ValueError.
     """
-    from tlfast.saving.building import build_model
+    from tlfast.saving.building import build_model, compile_model
     from tlfast.saving.config_json import parse_json
 
     where = "model_from_json"
-    return build_model(parse_json(json_string, where), custom_objects, where)
+    config = parse_json(json_string, where)
+    model = build_model(config, custom_objects, where)
+    if config.get("compile_config"):
+        compile_model(
+            model, config["compile_config"], custom_objects, where,
+            'Without "compile_config" in the text, compile it yourself',
+        )  # fmt: skip
+    return model

@@ -14,6 +14,7 @@ from tlfast import (
     _targets,
     optimizers,
 )
+from tlfast._answers import predict_files
 from tlfast._batch_calls import NOT_HERE, BatchCalls
 from tlfast._compiled import CompiledLosses, CompiledMetrics
 from tlfast._fine_tune import FineTuning
@@ -22,6 +23,7 @@ from tlfast._metric_base import Mean
 from tlfast._rows import split_rows, unpacked
 from tlfast._steps import Steps
 from tlfast.callbacks._base import CallbackList, History, plain_logs
+from tlfast.data._pipeline import is_files, pipeline_of
 from tlfast.saving.record import update_record
 
 
@@ -294,6 +296,8 @@ class Trainer(FineTuning, BatchCalls):
                     source.class_names, self._losses.losses, self._output_shapes()
                 )
             update_record(self, class_names=[str(name) for name in source.class_names])
+        pipeline = pipeline_of(x)
+        update_record(self, images=None if pipeline is None else pipeline.record())
         _class_names.check(_class_names.stored(self), validation, "validation data")
         train = Steps(self._engine, source, True)
         test = validation and Steps(self._engine, validation, False)
@@ -434,19 +438,28 @@ class Trainer(FineTuning, BatchCalls):
         """Return the outputs for the given data, in the data's order.
 
         Args:
-            x: arrays, a dataset, a directory iterator, ...; labels in it are not used.
-            batch_size: samples per batch for arrays, 32 by default.
+            x: arrays, a dataset, a directory iterator, ...; labels in it are not used. Not in
+                Keras: the path of an image file, or a list of paths, for a model that was trained
+                on image files.
+            batch_size: samples per batch for arrays and files, 32 by default.
             verbose: 0 silent, 1 or "auto" progress bar, 2 one line.
             steps: number of batches, all by default.
             callbacks: list of callbacks.
 
         Returns:
-            An array with a row per sample (a list of arrays for several outputs).
+            An array with a row per sample (a list of arrays for several outputs). For a file an
+            answer with `name`, `score`, `scores` and `top(k)`, for a list of files a list of them;
+            files are read and prepared as those of `fit`.
 
         Raises:
             TypeError: an unknown argument.
+            ValueError: a file for a model that does not know how to read files.
         """
         self._refuse_unknown("predict", kwargs, Trainer.predict)
+        if is_files(x):
+            if steps is not None:
+                raise ValueError(f"steps={steps!r} does not go with image files; pass fewer files")
+            return predict_files(self, x, batch_size, verbose=verbose, callbacks=callbacks)
         source = self._source((x, None, None), batch_size, "predict", steps)
         self._build_from(source)
         run = Steps(self._engine, source, False)

@@ -10,14 +10,21 @@ from tlfast._packages import needed
 from tlfast._serialization import serialize
 from tlfast.saving import archive, interrupts, legacy_h5, weights_h5
 from tlfast.saving.atomic import replacing
-from tlfast.saving.building import BUILD_ERRORS, build_model, problem
-from tlfast.saving.config_json import check_config, parse_json
+from tlfast.saving.building import build_model, compile_model
+from tlfast.saving.config_json import parse_json
 from tlfast.saving.errors import FormatError
 from tlfast.saving.hdf5_read import SIGNATURE, Dataset, File
-from tlfast.saving.record import KEY, dump_record, restore_record, stored_backbones
+from tlfast.saving.record import (
+    KEY,
+    dump_record,
+    newer_version_said,
+    restore_record,
+    stored_backbones,
+)
 from tlfast.saving.source import Source, open_source
 
 _HDF5_ENDINGS = (".h5", ".hdf5")
+_UNCOMPILED = "load_model(..., compile=False) loads it without"
 
 Path = str | os.PathLike[str]
 
@@ -124,9 +131,7 @@ def _write_legacy(root: Any, model: Any, config: dict[str, Any], optimizer: bool
 
 
 def _write_record(root: Any, model: Any) -> None:
-    text = dump_record(model)
-    if text != "{}":
-        root.attrs[KEY] = text
+    root.attrs[KEY] = dump_record(model)
 
 
 def _hdf5(write: Callable[[Any], None]) -> bytes:
@@ -205,13 +210,15 @@ def load_model(
 def _load_archive(source: Source, custom_objects: dict[str, Any] | None, compiled: bool) -> Any:
     where = source.name
     members = archive.read_archive(source)
-    config = parse_json(members[archive.CONFIG], f"{where}: {archive.CONFIG}")
-    model = build_model(config, custom_objects, where, source.size)
-    with File(members[archive.WEIGHTS], f"{where}: {archive.WEIGHTS}") as file:
+    record = _metadata(members, where).get(KEY)
+    weights = File(members[archive.WEIGHTS], f"{where}: {archive.WEIGHTS}")
+    with weights as file, newer_version_said(record, where):
+        config = parse_json(members[archive.CONFIG], f"{where}: {archive.CONFIG}")
+        model = build_model(config, custom_objects, where, source.size)
         weights_h5.read_weights(file.root, model, where)
-        restore_record(model, _metadata(members, where).get(KEY), where)
+        restore_record(model, record, where)
         if compiled and config.get("compile_config"):
-            _compile(model, config["compile_config"], where)
+            compile_model(model, config["compile_config"], custom_objects, where, _UNCOMPILED)
             group = file.root.group("optimizer/vars")
             if group is not None:
                 weights_h5.read_optimizer(weights_h5.read_vars(group), model, where)
@@ -226,7 +233,7 @@ def _metadata(members: dict[str, bytes], where: str) -> dict[str, Any]:
 
 def _load_legacy(source: Source, custom_objects: dict[str, Any] | None, compiled: bool) -> Any:
     where = source.name
-    with File(source) as file:
+    with File(source) as file, newer_version_said(file.root.attrs.get(KEY), where):
         text = file.root.attrs.get("model_config")
         if not isinstance(text, str):
             raise FormatError(
@@ -243,23 +250,13 @@ def _load_legacy(source: Source, custom_objects: dict[str, Any] | None, compiled
         training = file.root.attrs.get("training_config")
         if compiled and isinstance(training, str):
             parsed = parse_json(training, f"{where}: training_config")
-            _compile(model, legacy_h5.compile_config(parsed), where)
+            compile_model(
+                model, legacy_h5.compile_config(parsed), custom_objects, where, _UNCOMPILED
+            )
             datasets = legacy_h5.read_optimizer_datasets(file.root)
             if datasets:
                 weights_h5.read_optimizer(datasets, model, where)
     return model
-
-
-def _compile(model: Any, config: Any, where: str) -> None:
-    check_config(config, where)
-    try:
-        model.compile_from_config(config)
-    except BUILD_ERRORS as exc:
-        # The cause is not printed beside: it quotes the file as it is.
-        raise FormatError(
-            f"{where}: the model cannot be compiled as the file says: {problem(exc)}. "
-            "load_model(..., compile=False) loads it without"
-        ) from None
 
 
 def load_weights(
@@ -287,19 +284,22 @@ def load_weights(
     with open_source(filepath) as source:
         where = source.name
         head = source.read(0, min(8, source.size))
+        record: object = None
         if head[:4] == b"PK\x03\x04":
             members = archive.read_archive(source)
-            backbones = stored_backbones(_metadata(members, where).get(KEY), where)
-            with File(members[archive.WEIGHTS], f"{where}: {archive.WEIGHTS}") as file:
-                _load_into(file, model, where, skip_mismatch, by_name)
+            record = _metadata(members, where).get(KEY)
+            opened = File(members[archive.WEIGHTS], f"{where}: {archive.WEIGHTS}")
         elif head == SIGNATURE:
-            with File(source) as file:
-                backbones = stored_backbones(file.root.attrs.get(KEY), where)
-                _load_into(file, model, where, skip_mismatch, by_name)
+            opened = File(source)
         else:
             raise FormatError(
                 f"{where}: neither an HDF5 nor a `.keras` file (it starts with {head!r})"
             )
+        with opened as file:
+            record = record or file.root.attrs.get(KEY)
+            with newer_version_said(record, where):
+                backbones = stored_backbones(record, where)
+                _load_into(file, model, where, skip_mismatch, by_name)
     weights_loaded(model, backbones)
 
 

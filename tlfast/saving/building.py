@@ -57,6 +57,30 @@ def build_model(
     return model
 
 
+def compile_model(
+    model: Any, config: Any, custom_objects: dict[str, Any] | None, where: str, instead: str
+) -> None:
+    """Compile a model as a config from outside says.
+
+    Args:
+        model: the built model.
+        config: compile arguments, as `get_compile_config` gives them.
+        custom_objects, where: see `build_model`.
+        instead: what the user can do where that fails, a sentence.
+
+    Raises:
+        FormatError: code, unknown classes, or arguments that `compile` does not take.
+    """
+    check_config(config, where)
+    try:
+        model.compile_from_config(config, custom_objects)
+    except BUILD_ERRORS as exc:
+        # The cause is not printed beside: it quotes the file as it is.
+        raise FormatError(
+            f"{where}: the model cannot be compiled as the file says: {problem(exc)}. {instead}"
+        ) from None
+
+
 def problem(error: BaseException) -> str:
     """Return what an error says, after the innermost layer that it happened in."""
     notes = getattr(error, "__notes__", ())

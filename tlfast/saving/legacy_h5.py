@@ -5,11 +5,11 @@ Keras 2, among them the ImageNet weights of keras.applications.
 """
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from tlfast._serialization import serialize
 from tlfast.saving import interrupts
 from tlfast.saving.errors import FormatError
 from tlfast.saving.hdf5_read import Dataset, Group
@@ -48,14 +48,36 @@ def write_model(root: Any, model: Any, config: dict[str, Any], include_optimizer
 
 
 def _old_config(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a model's config without the keys that only `.keras` files have per layer."""
+    """Return a model's config without the keys that only `.keras` files have per layer.
+
+    An operation (x / 127.5) keeps them: Keras leaves them out and then finds no layer of that
+    name, but reads an entry that has a module as it reads those of `.keras` files.
+    """
     layers = []
     for layer in config.get("layers", ()):
+        if str(layer.get("module")).startswith("keras.src.ops"):
+            nodes = [_without_ellipsis(node) for node in layer["inbound_nodes"]]
+            layers.append({**layer, "inbound_nodes": nodes})
+            continue
         entry = {key: value for key, value in layer.items() if key not in _FULL_ONLY}
         if "layers" in entry["config"]:
             entry["config"] = _old_config(entry["config"])
         layers.append(entry)
     return {**config, "layers": layers}
+
+
+def _without_ellipsis(node: dict[str, Any]) -> dict[str, Any]:
+    """Return a call with x[:, :, :, ::-1] for x[..., ::-1], which Keras cannot read in `.h5`."""
+    x, *rest = node["args"]
+    if not rest or not isinstance(rest[0], (list, tuple)):
+        return node
+    whole = serialize(slice(None))
+    key: list[Any] = []
+    for part in rest[0]:
+        ellipsis = isinstance(part, dict) and part["class_name"] == "__ellipsis__"
+        missing = len(x["config"]["shape"]) - len(rest[0]) + 1
+        key += [whole] * missing if ellipsis else [part]
+    return {**node, "args": [x, key]}
 
 
 def _training_config(compiled: dict[str, Any]) -> dict[str, Any]:
@@ -180,15 +202,28 @@ def read_weights(
     elif len(layers) == len(stored):
         pairs = list(zip(layers, stored.values(), strict=True))
     else:
-        raise FormatError(
-            f"{where}: Layer count mismatch when loading weights from file. Model expected "
-            f"{len(layers)} layers, found {len(stored)} saved layers. First of the model: "
-            f"{[layer.name for layer in layers][:3]}, of the file: {list(stored)[:3]}. Were the "
-            "weights made with another include_top, or for another network?"
-        )
+        raise FormatError(_other_layers(layers, stored, where))
     for layer, datasets in pairs:
         plan.add(layer.name, _ordered(layer, datasets), list(datasets.values()))
     plan.apply()
+
+
+def _other_layers(layers: list[Any], stored: dict[str, dict[str, Dataset]], where: str) -> str:
+    """The message for a file with another number of layers: which ones the other side lacks."""
+    ours = {layer.name: [tuple(v.shape) for v in layer.weights] for layer in layers}
+    theirs = {name: [d.shape for d in datasets.values()] for name, datasets in stored.items()}
+
+    def only(some: dict[str, Any], others: dict[str, Any]) -> str:
+        names = [name for name in some if name not in others]
+        listed = ", ".join(f"{name!r} {some[name][:4]}" for name in names[:5])
+        return (listed or "none") + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+    return (
+        f"{where}: Layer count mismatch when loading weights from file. Model expected "
+        f"{len(ours)} layers, found {len(theirs)} saved layers. Only in the model: "
+        f"{only(ours, theirs)}; only in the file: {only(theirs, ours)}. Were the weights made with "
+        "another include_top, or for another network?"
+    )
 
 
 def _stored_layers(group: Group) -> dict[str, dict[str, Dataset]]:
@@ -233,19 +268,46 @@ def _ordered(layer: Any, datasets: dict[str, Dataset]) -> list[Any]:
 
 
 def _by_name(variables: list[Any], datasets: dict[str, Dataset]) -> list[Any] | None:
-    keys: tuple[Callable[[str], str], ...] = (
-        lambda name: name,
-        lambda name: "/".join(name.split("/")[-2:]),
-        lambda name: name.split("/")[-1],
-    )
-    for key in keys:
-        ours = {key(variable.path): variable for variable in variables}
-        theirs = [key(name.split(":")[0]) for name in datasets]
-        if len(ours) == len(variables) == len(theirs) and set(ours) == set(theirs):
-            order = [ours[name] for name in theirs]
-            shapes = [dataset.shape for dataset in datasets.values()]
+    """Return the variables in the order of the datasets if names and shapes tell it, else None."""
+    shapes = [dataset.shape for dataset in datasets.values()]
+    for parts in (None, 2, 1):  # of the path: a file may name less of it, or other models around
+        ours = [_label(variable.path, parts) for variable in variables]
+        theirs = [_label(name.split(":")[0], parts) for name in datasets]
+        found = _paired(ours, theirs)
+        if found is not None:
+            order = [variables[place] for place in found]
             return order if [tuple(v.shape) for v in order] == shapes else None
     return None
+
+
+_Label = tuple[tuple[str, ...], tuple[int, ...]]
+
+
+def _label(path: str, parts: int | None) -> _Label:
+    """The last parts of a path, and the numbers at their ends apart: "conv2d_5/kernel"."""
+    names, numbers = [], []
+    for part in path.split("/")[-parts if parts else 0 :]:
+        stem, _, number = part.rpartition("_")
+        counted = bool(stem) and number.isdecimal()
+        names.append(stem if counted else part)
+        numbers.append(int(number) if counted else 0)
+    return tuple(names), tuple(numbers)
+
+
+def _paired(ours: list[_Label], theirs: list[_Label]) -> list[int] | None:
+    """Return for each label of a file the place of the model's label that is the same, or None.
+
+    Automatic numbers go on counting in a process, so that the first convolution of the second
+    model is conv2d_1: of the labels with the same names, the order of the numbers decides.
+    """
+    if len(set(ours)) < len(ours) or len(set(theirs)) < len(theirs):
+        return None
+    left = sorted(range(len(ours)), key=ours.__getitem__)
+    right = sorted(range(len(theirs)), key=theirs.__getitem__)
+    if [ours[i][0] for i in left] != [theirs[i][0] for i in right]:
+        return None
+    pairs = dict(zip(right, left, strict=True))
+    return [pairs[i] for i in range(len(theirs))]
 
 
 def read_optimizer_datasets(root: Group) -> list[Dataset]:

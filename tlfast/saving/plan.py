@@ -9,6 +9,8 @@ from tlfast._shown import shown
 from tlfast.saving.errors import FormatError
 from tlfast.saving.hdf5_read import Dataset
 
+_SHOWN = 5  # layers told of in full, and further ones by name
+
 
 class Plan:
     """Assignments of stored arrays to variables.
@@ -72,13 +74,11 @@ class Plan:
             FormatError: there are problems and they are not to be skipped, or damaged data.
         """
         if self.problems:
-            names = [owner for owner, _ in self.problems]
-            listed = ", ".join(map(repr, names[:5]))
-            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-            text = (
-                f"{self.where}: a total of {len(names)} objects could not be loaded: {listed}"
-                f"{more}. The first: {self.problems[0][1]}"
-            )
+            first = "; ".join(text for _, text in self.problems[:_SHOWN])
+            others = [owner for owner, _ in self.problems[_SHOWN:]]
+            more = f"; and {len(others)} more: {', '.join(others[:_SHOWN])}" if others else ""
+            count = len(self.problems)
+            text = f"{self.where}: a total of {count} objects could not be loaded: {first}{more}"
             if not self.skip_mismatch:
                 raise FormatError(
                     f"{text}. No weight was changed. Was the file made by another network, or "

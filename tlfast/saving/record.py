@@ -5,14 +5,22 @@ attribute "tlfast" of the root in HDF5 files.
 """
 
 import json
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from tlfast import _backbones
+from tlfast._version import __version__
+from tlfast._warnings import TlfastWarning, user_level
 from tlfast.saving.config_json import parse_json
 from tlfast.saving.errors import FormatError
 
 KEY = "tlfast"
 MAX_BYTES = 4 << 20
+# What files tell beside a model's own record.
+_OF_FILES = ("backbones", "version")
 
 
 def get_record(model: Any) -> dict[str, Any]:
@@ -51,8 +59,8 @@ def update_record(model: Any, **values: Any) -> None:
 
 
 def dump_record(model: Any) -> str:
-    """Return the record as JSON, with the logs of the last `fit` and the backbones inside."""
-    record = dict(get_record(model))
+    """Return the record as JSON, with this version, the logs of the last `fit`, the backbones."""
+    record = {**get_record(model), "version": __version__}
     logs = getattr(getattr(model, "history", None), "history", None)
     if logs:
         record["history"] = {key: [float(value) for value in row] for key, row in logs.items()}
@@ -72,7 +80,7 @@ def restore_record(model: Any, found: object, where: str) -> None:
     record = _parsed(found, where)
     if record is not None:
         _backbones.restore(model, stored_backbones(record, where))
-        model._file_record = {key: value for key, value in record.items() if key != "backbones"}
+        model._file_record = {k: v for k, v in record.items() if k not in _OF_FILES}
 
 
 def stored_backbones(found: object, where: str) -> dict[str, _backbones.Stem]:
@@ -85,7 +93,44 @@ def stored_backbones(found: object, where: str) -> dict[str, _backbones.Stem]:
     try:
         return _backbones.from_record(record.get("backbones", {}))
     except ValueError as exc:
+        if _newer_version(record) is not None:
+            return {}  # written in another form since; `newer_version_said` tells the user
         raise FormatError(f"{where}: the entry {KEY!r}: {exc}") from exc
+
+
+@contextmanager
+def newer_version_said(found: object, where: str) -> Iterator[None]:
+    """Say, in the block's FormatError or else in a warning, that a newer tlfast wrote a file.
+
+    Args:
+        found, where: see `restore_record`.
+    """
+    version = _newer_version(_parsed(found, where) or {})
+    if version is None:
+        yield
+        return
+    said = f"written by tlfast {version}, which is newer than this one ({__version__})"
+    try:
+        yield
+    except FormatError as exc:
+        raise FormatError(f"{exc}. The file was {said}: install that version to read it") from exc
+    warnings.warn(
+        f"{where}: {said}; what this version does not know of it is left out",
+        TlfastWarning,
+        stacklevel=user_level(),
+    )
+
+
+def _newer_version(record: dict[str, Any]) -> str | None:
+    version = record.get("version")
+    if not isinstance(version, str) or not re.match(r"\d{1,6}(\.\d{1,6}){1,3}", version[:40]):
+        return None
+    return version[:40] if _numbers(version) > _numbers(__version__) else None
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """(0, 2, 0) of "0.2.0.dev1+abc"."""
+    return tuple(int(part) for part in re.findall(r"\d+", re.split(r"[^\d.]", version)[0])[:4])
 
 
 def _parsed(found: object, where: str) -> dict[str, Any] | None:

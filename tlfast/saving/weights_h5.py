@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tlfast._naming import to_snake_case
+from tlfast._warnings import user_level
 from tlfast.saving import interrupts
 from tlfast.saving.hdf5_read import Dataset, Group
 from tlfast.saving.plan import Plan
@@ -55,9 +56,7 @@ def walk(
     yield from visit("", model)
 
 
-def write_weights(
-    root: Any, model: Any, optimizer: Any = None, as_stored: bool = False
-) -> None:
+def write_weights(root: Any, model: Any, optimizer: Any = None, as_stored: bool = False) -> None:
     """Write a model's weights, and an optimizer's variables, into an h5py group.
 
     Args:
@@ -146,7 +145,7 @@ def read_optimizer(datasets: list[Dataset], model: Any, where: str) -> bool:
             + (" of other shapes" if len(datasets) == len(variables) else "")
             + ". Training goes on with a fresh state (were other layers frozen when the file was "
             "written?)",
-            stacklevel=5,
+            stacklevel=user_level(),
         )
         return False
     arrays = [dataset.read(shape) for dataset, shape in zip(datasets, shapes, strict=True)]
