@@ -3,6 +3,7 @@
 from typing import Any
 
 from tlfast import _keras2, _registry
+from tlfast.callbacks._backup import BackupAndRestore
 from tlfast.callbacks._base import Callback, CallbackList, History, LambdaCallback
 from tlfast.callbacks._checkpoint import ModelCheckpoint
 from tlfast.callbacks._logs import CSVLogger, ProgbarLogger, TerminateOnNaN
@@ -10,6 +11,7 @@ from tlfast.callbacks._monitor import EarlyStopping, MonitorCallback, ReduceLROn
 from tlfast.callbacks._rate import LearningRateScheduler
 
 __all__ = [
+    "BackupAndRestore",
     "CSVLogger",
     "Callback",
     "CallbackList",
@@ -24,7 +26,7 @@ __all__ = [
     "TerminateOnNaN",
 ]
 
-_MISSING = ("BackupAndRestore", "RemoteMonitor", "SwapEMAWeights", "TensorBoard")
+_MISSING = ("RemoteMonitor", "SwapEMAWeights", "TensorBoard")
 
 
 def __getattr__(name: str) -> Any:

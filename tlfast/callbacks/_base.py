@@ -1,6 +1,6 @@
 """The callback interface, the list that drives it, and the two smallest callbacks."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from tlfast import _keras2, _registry
@@ -61,6 +61,22 @@ class Callback(CheckedInit):
         """Take the model."""
         self._model = model
 
+    def get_state(self) -> dict[str, Any]:
+        """Return what has to be kept for an interrupted training to go on exactly: {} here."""
+        return {}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take back what `get_state` returned; called after `on_train_begin`.
+
+        Raises:
+            ValueError: there is something to take back, and the class does not say how.
+        """
+        if state:
+            raise ValueError(
+                f"{type(self).__name__} has no `set_state`, so it cannot take back "
+                f"{', '.join(state)}: define both, `get_state` and `set_state`."
+            )
+
     @property
     def model(self) -> Any:
         """The model being trained."""
@@ -117,6 +133,30 @@ class Callback(CheckedInit):
         """Called at the end of `predict`."""
 
 
+def check_state(callback: Callback, state: Mapping[str, Any], names: Collection[str]) -> None:
+    """Refuse a state that has other names.
+
+    Raises:
+        ValueError: see above.
+    """
+    if set(state) != set(names):
+        raise ValueError(
+            f"This is no state of {type(callback).__name__}: it has {', '.join(sorted(state))}, "
+            f"expected are {', '.join(sorted(names))}."
+        )
+
+
+def take_state(callback: Callback, state: Mapping[str, Any], names: Collection[str]) -> None:
+    """Set attributes of a callback from a state that has these names and no other.
+
+    Raises:
+        ValueError: the state has other names.
+    """
+    check_state(callback, state, names)
+    for name in names:
+        setattr(callback, name, state[name])
+
+
 class Logs(dict[str, Any]):
     """Lists of values by name; understands the names of Keras 2, `history["acc"]`."""
 
@@ -150,6 +190,17 @@ class History(Callback):
         for key, value in (logs or {}).items():
             self.history.setdefault(key, []).append(value)
         self.model.history = self
+
+    def get_state(self) -> dict[str, Any]:
+        """Return the epochs and values recorded so far."""
+        history = {key: list(values) for key, values in self.history.items()}
+        return {"epoch": list(self.epoch), "history": history}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take back the epochs and values recorded so far."""
+        take_state(self, state, ("epoch", "history"))
+        self.epoch = list(self.epoch)
+        self.history = Logs({key: list(values) for key, values in self.history.items()})
 
     def __repr__(self) -> str:
         networks = f" of {', '.join(self.backbones)}" if self.backbones else ""
@@ -216,6 +267,7 @@ class CallbackList(Callback):
         model: Any = None,
         **params: Any,
     ) -> None:
+        from tlfast.callbacks._backup import BackupAndRestore
         from tlfast.callbacks._logs import ProgbarLogger
 
         super().__init__()
@@ -232,6 +284,8 @@ class CallbackList(Callback):
             self.callbacks.append(self._history)
         if add_progbar and not any(isinstance(cb, ProgbarLogger) for cb in self.callbacks):
             self.callbacks.append(ProgbarLogger())
+        # What it stores is what the others have become, so they come first.
+        self.callbacks.sort(key=lambda one: isinstance(one, BackupAndRestore))
         if model is not None:
             self.set_model(model)
         self.set_params(params)
