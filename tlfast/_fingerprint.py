@@ -5,7 +5,7 @@ names and paths are not stored.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from tlfast import _core
@@ -57,9 +57,8 @@ def _plain(value: Any) -> Any:
 
 
 def _model(model: Any) -> dict[str, Any]:
-    layers = model._flatten_layers()
     return {
-        "layers": _without_names(_config(model), layers),
+        "layers": _without_names(_plain(_config(model))),
         "weights": [[list(v.shape), v.dtype, bool(v.trainable)] for v in model.weights],
     }
 
@@ -71,19 +70,28 @@ def _config(model: Any) -> Any:
         return [type(layer).__name__ for layer in model._flatten_layers()]
 
 
-def _without_names(config: Any, layers: list[Any]) -> Any:
-    """The config with every layer's name replaced by its number."""
-    names = {layer.name: f"layer {number}" for number, layer in enumerate(layers)}
+def _without_names(config: Any) -> Any:
+    """The config with every name of a layer replaced by a number."""
+    names: dict[str, str] = {}
+
+    def find(value: Any) -> None:
+        if isinstance(value, dict):
+            inner = value.get("config")
+            if isinstance(inner, dict) and isinstance(inner.get("name"), str):
+                names.setdefault(inner["name"], f"layer {len(names)}")
+            value = list(value.values())
+        if isinstance(value, list):
+            for one in value:
+                find(one)
 
     def replaced(value: Any) -> Any:
         if isinstance(value, str):
             return names.get(value, value)
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             return {key: replaced(one) for key, one in value.items()}
-        if isinstance(value, (list, tuple)):
-            return [replaced(one) for one in value]
-        return value
+        return [replaced(one) for one in value] if isinstance(value, list) else value
 
+    find({"config": config})
     return replaced(config)
 
 

@@ -103,8 +103,8 @@ def _stored(value: Any, arrays: list[Any], where: str) -> Any:
         arrays.append(value)
         return {"a": len(arrays) - 1}
     raise TypeError(
-        f"{where}: a {type(value).__name__} cannot be stored; numbers, text, None, lists, dicts "
-        "and NumPy arrays of numbers can"
+        f"{where}: an object of type {type(value).__name__} cannot be stored; numbers, text, None, "
+        "lists, dicts and NumPy arrays of numbers can"
     )
 
 
