@@ -259,7 +259,7 @@ def campaign(
                 say(f"{fallen.total():4} chain {chain:3} {killed[0]} in {killed[1]}")
             else:
                 assert runner.ended(runner.start(folder), ())
-            assert outcome_of(folder) == expected, f"chain {chain} (--seed {seed}) ended differently"
+            assert outcome_of(folder) == expected, f"chain {chain}, --seed {seed}: another end"
             say(f"     chain {chain:3} ended equal")
     return fallen
 

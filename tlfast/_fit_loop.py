@@ -69,7 +69,7 @@ class FitLoop:
             self._run_batches(epoch)
         self._train.close()
         logs = dict(model.get_metrics_result())
-        if self._test is not None and _is_due(epoch, self._validation_freq):
+        if self._test is not None and is_due(epoch, self._validation_freq):
             results = model._run_evaluation(self._test, self._callbacks)
             logs.update({f"val_{name}": value for name, value in results.items()})
         # What is stored from here on goes on with the next epoch.
@@ -202,7 +202,8 @@ def _metrics_state(model: Any) -> list[Any]:
     return [trackers, model._compile_metrics.get_state()]
 
 
-def _is_due(epoch: int, validation_freq: int | Sequence[int]) -> bool:
+def is_due(epoch: int, validation_freq: int | Sequence[int]) -> bool:
+    """Say whether an epoch is followed by a validation."""
     if isinstance(validation_freq, int):
         return (epoch + 1) % validation_freq == 0
     return epoch + 1 in validation_freq
