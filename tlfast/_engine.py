@@ -593,7 +593,7 @@ class Engine:
             if training and self._keeps:
                 self._say_not_kept(shapes)
             self._inputs.look(source, x, training)
-            yield number, Batch(list(x), y, weights, len(x[0]), shapes=shapes)
+            yield number, Batch(list(x), y, weights, len(x[0]), source.ids, shapes=shapes)
 
     def _store(self, source: Any, training: bool) -> tuple[FeatureStore | None, tuple[Any, ...]]:
         shapes = tuple(tuple(s) for s in source.element_shapes)
