@@ -172,12 +172,18 @@ class Runner:
         self._marks.write_bytes(bytes(16))
         here = [sys.executable, __file__, "--run", self._images, folder, self._marks, die_at]
         with open(self._errors, "w") as errors:
-            return subprocess.Popen([str(part) for part in here], stderr=errors)
+            return subprocess.Popen(
+                [str(part) for part in here], stdout=subprocess.DEVNULL, stderr=errors
+            )
 
     def where(self) -> tuple[str, int]:
         with open(self._marks, "rb") as file:
             content = file.read()
         return PHASES[content[0]], int.from_bytes(content[8:16], "little")
+
+    def wait_for_training(self, process: subprocess.Popen) -> None:
+        while process.poll() is None and self.where()[0] == "start":
+            time.sleep(0.005)
 
     def ended(self, process: subprocess.Popen, signals: tuple[int, ...]) -> bool:
         """Whether a run came to its end; False if it was killed, an error if it failed."""
@@ -191,10 +197,12 @@ class Runner:
 
 
 def uninterrupted(runner: Runner, folder: Path) -> tuple[str, float, int]:
-    """The outcome to compare with, how long it takes and how many marks inside saves it has."""
+    """The outcome to compare with, seconds of training, and number of marks inside saves."""
     folder.mkdir()
+    process = runner.start(folder)
+    runner.wait_for_training(process)
     begin = time.monotonic()
-    assert runner.ended(runner.start(folder), ())
+    assert runner.ended(process, ())
     return outcome_of(folder), time.monotonic() - begin, runner.where()[1]
 
 
@@ -213,6 +221,8 @@ def kill_once(
         ended = runner.ended(process, (signal.SIGKILL,))
         return None if ended else ("SIGKILL", runner.where()[0])
     process = runner.start(folder)
+    if rng.random() < 0.8:  # the rest may fall into the imports
+        runner.wait_for_training(process)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(rng.uniform(0, seconds))
     process.send_signal(number)
