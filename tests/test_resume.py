@@ -3,10 +3,10 @@
 import json
 import random
 import shutil
-import tempfile
+import signal
 import warnings
-from pathlib import Path
 
+import kill_resume
 import numpy as np
 import pytest
 from conftest import smooth_image
@@ -35,11 +35,8 @@ class Kept(callbacks.BackupAndRestore):
 
 
 @pytest.fixture
-def tmp_path():
-    """A folder in memory where there is one: thousands of states are put on the disk here."""
-    memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
-        yield Path(folder)
+def tmp_path(memory_path):
+    return memory_path
 
 
 @pytest.fixture(scope="module")
@@ -445,3 +442,13 @@ def test_files_of_the_user_stay(tmp_path):
     (tmp_path / "b" / "mine.txt").write_text("mine")
     small(tmp_path, [])
     assert [path.name for path in (tmp_path / "b").iterdir()] == ["mine.txt"]
+
+
+# ---- killed --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("numbers", [(signal.SIGKILL,), (signal.SIGTERM, signal.SIGINT)])
+def test_killed_and_resumed(numbers):
+    lines = []
+    fallen = kill_resume.campaign(4, 11, numbers, lines.append)
+    assert fallen.total() == 4 and sum("ended equal" in line for line in lines) >= 1

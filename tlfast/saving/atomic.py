@@ -56,6 +56,8 @@ def replacing(
         target.parent.mkdir(parents=True, exist_ok=True)
         remove_orphans(target)
         raw = _Temporary(target)
+        if target.exists():
+            os.fchmod(raw.fileno(), target.stat().st_mode & 0o777)
         file = io.BufferedRandom(raw)
         yield file
         file.flush()
@@ -63,12 +65,13 @@ def replacing(
         os.fsync(raw.fileno())
         file.close()
         if previous is not None and target.exists():
-            os.replace(target, previous)
-        os.replace(raw.name, target)
+            os.replace(str(target), previous)
+        os.replace(raw.name, str(target))
         placed = True
         sync_folder(target.parent)
     except OSError as error:
-        if raw is not None and error.filename not in (None, raw.name, os.fspath(target)):
+        own = (None, None if raw is None else raw.name, str(target), str(target.parent))
+        if raw is not None and error.filename not in own:
             raise  # of another file, which the block read for example
         raise _explained(error, path, target, raw, placed) from error
     finally:
@@ -87,25 +90,24 @@ class _Temporary(io.FileIO):
         self.failed: OSError | None = None
         self.most = 0  # bytes that were to be written
         name = f".{_short(target)}.{_machine()}-{os.getpid()}-{secrets.token_hex(4)}.part"
-        super().__init__(target.parent / name, "x+b")
-        if target.exists():
-            os.fchmod(self.fileno(), target.stat().st_mode & 0o777)
+        super().__init__(os.path.join(target.parent, name), "x+b", opener=_create)
 
     def write(self, data: Any) -> int:
         self.most = max(self.most, self.tell() + memoryview(data).nbytes)
         try:
-            # None, of a file that would block, cannot come: it is a regular one.
-            return super().write(data)
+            return os.write(self.fileno(), data)
         except OSError as error:
             self.failed = error
             raise
 
     def truncate(self, size: int | None = None) -> int:
         try:
-            return super().truncate(size)
+            size = self.tell() if size is None else size
+            os.ftruncate(self.fileno(), size)
         except OSError as error:
             self.failed = error
             raise
+        return size
 
     def check(self) -> None:
         """Raise the error of a write that failed, if there was one."""
@@ -118,6 +120,10 @@ class _Temporary(io.FileIO):
             self.close()
         with contextlib.suppress(OSError):  # with its folder, or by the next save there
             os.unlink(self.name)
+
+
+def _create(name: str, flags: int) -> int:
+    return os.open(name, flags, 0o666)
 
 
 def _explained(
