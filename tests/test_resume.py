@@ -447,8 +447,9 @@ def test_files_of_the_user_stay(tmp_path):
 # ---- killed --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("numbers", [(signal.SIGKILL,), (signal.SIGTERM, signal.SIGINT)])
-def test_killed_and_resumed(numbers):
+@pytest.mark.slow
+def test_killed_and_resumed():
     lines = []
-    fallen = kill_resume.campaign(4, 11, numbers, lines.append)
-    assert fallen.total() == 4 and sum("ended equal" in line for line in lines) >= 1
+    numbers = (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGINT)
+    fallen = kill_resume.campaign(6, 11, numbers, lines.append)
+    assert fallen.total() == 6 and sum("ended equal" in line for line in lines) >= 1
