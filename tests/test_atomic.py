@@ -50,7 +50,7 @@ class Faults:
 
 
 def network(value: float):
-    model = Sequential([layers.Input((30,)), layers.Dense(50), layers.Dense(1)])
+    model = Sequential([layers.Input((30,)), layers.Dense(600), layers.Dense(1)])
     model.compile("adam", "mse")
     model.optimizer.build(model.trainable_weights)
     for variable in model.weights:
