@@ -104,10 +104,7 @@ class FitLoop:
             "training": self._train.get_state(),
             "validation": None if self._test is None else self._test.get_state(),
             "random": get_random_state(),
-            "callbacks": [
-                [_kind(one), one.get_state() if hasattr(one, "get_state") else None]
-                for one in self._others()
-            ],
+            "callbacks": [[_kind(one), _state(one)] for one in self._others()],
         }
 
     def _go_on(self, state: dict[str, Any]) -> None:
@@ -149,7 +146,7 @@ class FitLoop:
         for callback in self._others():
             found = next((one for one in left if one[0] == _kind(callback)), None)
             if found is None:
-                new.append(_kind(callback))
+                new += [_kind(callback)] * bool(_state(callback))
                 continue
             left.remove(found)
             if found[1] is not None and hasattr(callback, "set_state"):
@@ -187,6 +184,11 @@ def _only_backup(callbacks: CallbackList) -> BackupAndRestore | None:
 
 def _kind(callback: Any) -> str:
     return type(callback).__name__
+
+
+def _state(callback: Any) -> dict[str, Any] | None:
+    """What a callback counts; None for one that does not say."""
+    return callback.get_state() if hasattr(callback, "get_state") else None
 
 
 def _random_layers(model: Any) -> list[Any]:

@@ -85,11 +85,14 @@ class BackupAndRestore(Callback):
         """
         self._get_state, self._made_of = get_state, made_of
         self._batches_since_saving = 0
+        from tlfast.saving.atomic import remove_orphans
+
         os.makedirs(self.backup_dir, exist_ok=True)
         if not os.access(self.backup_dir, os.W_OK | os.X_OK):
             raise PermissionError(
                 13, "BackupAndRestore cannot write in this folder", self.backup_dir
             )
+        remove_orphans(Path(self.backup_dir))
 
     def load(self) -> dict[str, Any] | None:
         """Return the stored state that fits this training, None where there is none.
@@ -98,9 +101,13 @@ class BackupAndRestore(Callback):
             ValueError: it is of another model, or of other arguments or data.
             FormatError: it is damaged, and so is the one before it.
         """
+        from tlfast.saving.errors import FormatError
+
         found = self._read()
         if found is None:
             return None
+        if set(found) != {"made_of", "state"}:
+            raise FormatError(f"{self._latest}: no state of a training, but {', '.join(found)}")
         self._compare(found["made_of"])
         return found["state"]
 
@@ -140,7 +147,7 @@ class BackupAndRestore(Callback):
             raise ValueError(
                 f"the training stored in {self.backup_dir!r} is another one, so this one cannot go "
                 f"on from it: {_listed(decisive)}. Restore what was changed, or delete the folder "
-                "to start anew."
+                "to start anew; two calls of fit need two folders."
             )
         if found:
             warnings.warn(

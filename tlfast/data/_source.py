@@ -398,8 +398,8 @@ def _array_source(
              None if weights is None else tuple(weights))
     table = _FitTable(parts)
     total = -(-count // batch_size)
-    rows = Rows(count, batch_size, shuffle)
-    source = TableSource(table, Passes(rows, total, steps, restart))
+    opener = Rows(count, batch_size, shuffle)
+    source = TableSource(table, Passes(opener, total, steps, restart))
     source.batch_size, source.num_batches = batch_size, steps or total
     source.class_weight = class_weight
     return source

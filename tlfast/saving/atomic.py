@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 
 # What a temporary file is called: machine, process, chance.
 _TEMPORARY = re.compile(
-    r"\.(?P<name>.+)\.(?P<machine>[0-9a-f]{8})-(?P<pid>\d+)-[0-9a-f]{8}\.part", re.DOTALL
+    r"\..+\.(?P<machine>[0-9a-f]{8})-(?P<pid>\d+)-[0-9a-f]{8}\.part", re.DOTALL
 )
 # One of another machine, whose processes cannot be seen from here, has been left behind after this
 # many seconds; no save takes as long.
@@ -54,7 +54,7 @@ def replacing(
     placed = False
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        remove_orphans(target)
+        remove_orphans(target.parent)
         raw = _Temporary(target)
         if target.exists():
             os.fchmod(raw.fileno(), target.stat().st_mode & 0o777)
@@ -174,20 +174,18 @@ def _text(path: str) -> str:
         return file.read()
 
 
-def remove_orphans(target: Path) -> None:
-    """Delete temporary files that a killed process left behind while it wrote `target`.
+def remove_orphans(folder: Path) -> None:
+    """Delete the temporary files that killed processes left behind in a folder.
 
     Args:
-        target: the file; only names that `replacing` makes for it are looked at.
+        folder: only names that `replacing` makes are looked at.
     """
-    with os.scandir(target.parent) as entries:
+    with os.scandir(folder) as entries:
         found = [(entry, _TEMPORARY.fullmatch(entry.name)) for entry in entries]
     for entry, match in found:
-        if match is None or match["name"] != _short(target):
-            continue
         # Another process may be quicker, at deleting it as at giving it its name.
         with contextlib.suppress(FileNotFoundError):
-            if _is_orphan(match["machine"], int(match["pid"]), entry.stat().st_mtime):
+            if match and _is_orphan(match["machine"], int(match["pid"]), entry.stat().st_mtime):
                 os.unlink(entry.path)
 
 

@@ -20,8 +20,9 @@ def deferred() -> Iterator[None]:
 
     They run in `check()`, or after the block.
     """
-    found = {number: signal.getsignal(number) for number in _SIGNALS}
-    found = {number: handler for number, handler in found.items() if callable(handler)}
+    found: dict[int, Any] = {
+        number: handler for number in _SIGNALS if callable(handler := signal.getsignal(number))
+    }
     main = threading.current_thread() is threading.main_thread()
     if not main or not found or _handlers:
         yield
@@ -37,8 +38,8 @@ def deferred() -> Iterator[None]:
         _handlers.clear()
         late = _waiting[:1]
         _waiting.clear()
-        for number, frame in late:
-            found[number](number, frame)
+        for caught, frame in late:
+            found[caught](caught, frame)
 
 
 def check() -> None:
