@@ -46,12 +46,12 @@ class FitLoop:
         self._backup = _only_backup(callbacks)
         if self._backup is not None:
             train.keeps_place = True
-            self._backup.prepare(self.get_state, made_of())
+            self._backup._prepare(self.get_state, made_of())
 
     def run(self) -> None:
         """Train."""
         self._callbacks.on_train_begin()
-        if self._backup is not None and (state := self._backup.load()) is not None:
+        if self._backup is not None and (state := self._backup._load()) is not None:
             self._go_on(state)
         while self._epoch < self._end and not (self._ended and not self._in_epoch):
             self._run_epoch()

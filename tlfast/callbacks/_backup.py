@@ -73,7 +73,7 @@ class BackupAndRestore(Callback):
         self._made_of: dict[str, Any] = {}
         self._batches_since_saving = 0
 
-    def prepare(self, get_state: Callable[[], dict[str, Any]], made_of: dict[str, Any]) -> None:
+    def _prepare(self, get_state: Callable[[], dict[str, Any]], made_of: dict[str, Any]) -> None:
         """Take what `fit` knows of itself, before it begins.
 
         Args:
@@ -94,7 +94,7 @@ class BackupAndRestore(Callback):
             )
         remove_orphans(Path(self.backup_dir))
 
-    def load(self) -> dict[str, Any] | None:
+    def _load(self) -> dict[str, Any] | None:
         """Return the stored state that fits this training, None where there is none.
 
         Raises:
