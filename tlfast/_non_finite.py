@@ -40,9 +40,7 @@ def explain(model: Any, steps: Steps, before: Sequence[np.ndarray]) -> list[str]
     return lines
 
 
-def _first(
-    model: Any, steps: Steps, before: Sequence[np.ndarray]
-) -> tuple[str, np.ndarray | None]:
+def _first(model: Any, steps: Steps, before: Sequence[np.ndarray]) -> tuple[str, np.ndarray | None]:
     """What is not finite, and in which rows of the batch (None: no matter of rows)."""
     batch = steps.batch
     inputs = steps.inputs()
@@ -74,8 +72,8 @@ def _first_weight(model: Any, trained: Sequence[Any], before: Sequence[np.ndarra
         for variable in layer._own_trainable + layer._own_non_trainable:
             if id(variable) in kept and not _is_finite(kept[id(variable)]):
                 return (
-                    f"the weight {variable.path} of the layer {layer.name!r}, since the step "
-                    "before; a lower learning rate, or clipnorm=1 in the optimizer, may prevent it"
+                    f"the weight {variable.path} of the layer {layer.name!r}, before the step "
+                    "already; where training made it so, a lower learning rate or clipnorm=1 helps"
                 )
             # Running means of a layer in training are none of the step's inputs.
             if not layer.trainable and not _is_finite(variable.numpy()):
@@ -91,7 +89,9 @@ def _first_output(model: Any, inputs: list[np.ndarray]) -> tuple[str, np.ndarray
     values = [value for value in order if value not in made.inputs]
     # The seed of the step itself, so that dropout draws what it drew.
     seed = int(model.optimizer.iterations) - 1
-    feeds = [np.ascontiguousarray(x, x.dtype if x.dtype == np.uint8 else np.float32) for x in inputs]
+    feeds = [
+        np.ascontiguousarray(x, x.dtype if x.dtype == np.uint8 else np.float32) for x in inputs
+    ]
     for group in _groups(values):
         plan = _core.Plan(made.graph, made.inputs, group, _core.Pool())
         for value, array in zip(group, plan.forward(feeds, seed=seed), strict=True):

@@ -17,7 +17,8 @@ from tlfast._packages import needed
 _BUCKETS = 30  # of a histogram, as TensorFlow has it
 _IMAGES = 3  # at most in one summary, as TensorFlow has it
 
-# Names of event files carry the second they were made in: the number keeps two of them apart.
+# Names of event files carry the second they were made in; the number keeps two of them apart and
+# in order, which TensorBoard takes from the names.
 _numbers = itertools.count()
 
 
@@ -49,7 +50,7 @@ class EventFile:
 
         self._event, self._summary = event_pb2.Event, summary_pb2
         self._tensor, self._types = tensor_pb2.TensorProto, types_pb2
-        suffix = f".{os.getpid()}.{next(_numbers)}.v2"
+        suffix = f".{os.getpid()}.{next(_numbers):06d}.v2"
         self._writer = event_file_writer.EventsWriter(os.path.join(folder, "events"), suffix)
 
     def scalar(self, tag: str, value: float, step: int) -> None:
@@ -106,14 +107,13 @@ def histogram_buckets(values: np.ndarray) -> np.ndarray:
     if not values.size:
         return np.zeros((_BUCKETS, 3))
     low, high = values.min(), values.max()
+    last = _BUCKETS - 1
     if low == high:
-        counts = np.zeros(_BUCKETS)
-        counts[-1] = values.size
-        edges = np.full(_BUCKETS + 1, high)
+        places = np.full(values.shape, last)
     else:
         places = np.floor((values - low) / ((high - low) / _BUCKETS)).astype(np.int64)
-        counts = np.bincount(np.minimum(places, _BUCKETS - 1), minlength=_BUCKETS)
-        edges = np.linspace(low, high, _BUCKETS + 1)
+    counts = np.bincount(np.minimum(places, last), minlength=_BUCKETS)
+    edges = np.linspace(low, high, _BUCKETS + 1)
     return np.stack([edges[:-1], edges[1:], counts], axis=1)
 
 

@@ -141,7 +141,8 @@ class TensorBoard(Callback):
     # ---- resuming ------------------------------------------------------------------------------
 
     def get_state(self) -> dict[str, Any]:
-        """Return the counts of batches."""
+        """Return the counts of batches; what was written before is in the files from here on."""
+        self._flush()
         return {"train_batches": self._train_batches, "test_batches": self._test_batches}
 
     def set_state(self, state: dict[str, Any]) -> None:
