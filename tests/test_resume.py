@@ -435,6 +435,7 @@ def test_another_model_or_other_arguments(tmp_path):
         backup = callbacks.BackupAndRestore(tmp_path / "b", delete_checkpoint=False)
         options = {"x": x, "y": y, "batch_size": 10, **kwargs}
         model.fit(**options, epochs=2, verbose=0, callbacks=[backup, Seen()])
+        return model
 
     for kwargs, what in (
         ({"units": 2, "y": np.stack([y, y], 1)}, r"model/.*/units: 1 then, 2 now"),
@@ -447,7 +448,8 @@ def test_another_model_or_other_arguments(tmp_path):
             fit(**kwargs)
     with pytest.warns(tlfast.ResumeWarning, match="content/training: .* then, .* now"):
         fit(x=x + 1)
-    fit(x=x + 1, optimizer=keras.optimizers.SGD(1.0))  # the rate is part of the state
+    resumed = fit(x=x + 1, optimizer=keras.optimizers.SGD(1.0))  # the rate is part of the state
+    assert resumed.optimizer.learning_rate == np.float32(1e-7)
 
 
 def test_another_machine(tmp_path, monkeypatch):
