@@ -92,11 +92,11 @@ def split(images):
     return train, test
 
 
-def flow(images, augment):
+def flow(images, augment, seed=None):
     options = {"rotation_range": 20, "horizontal_flip": True} if augment else {}
     generator = keras.preprocessing.image.ImageDataGenerator(**options)
     return generator.flow_from_directory(
-        images, (SIZE, SIZE), class_mode="binary", batch_size=4, seed=3 if augment else None
+        images, (SIZE, SIZE), class_mode="binary", batch_size=4, seed=seed
     )
 
 
@@ -169,20 +169,35 @@ DATA = {
     "one shuffle": lambda images: shared(),
     "flow, plain": lambda images: {"x": flow(images, False)},
     "flow, augmented": lambda images: {
-        "x": flow(images, True), "validation_data": flow(images, False), "steps_per_epoch": 3,
+        "x": flow(images, True, 3), "validation_data": flow(images, False), "steps_per_epoch": 3,
     },
+    "flow, batches in order": lambda images: {"x": flow(images, True), "shuffle": False},
     "PyDataset": lambda images: {"x": Batches()},
     "generator": lambda images: {"x": generator(), "steps_per_epoch": 5},
 }  # fmt: skip
 
 
-def fit(data, folder, seed, frozen=False, **kwargs):
+class Draws(callbacks.Callback):
+    """Draws random numbers between the batches, as a user's callback may."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        np.random.random(3)
+        random.random()
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs["drawn"] = np.random.random() + random.random()
+
+
+def fit(data, folder, seed, frozen=False, used=False, **kwargs):
     """Train; what the result depends on beside the stored state is other for each `seed`."""
     random.seed(seed)
     np.random.seed(seed)
     model = model_of(frozen)
+    if used:
+        x, y = arrays()
+        model.fit(x, y, batch_size=4, epochs=1, verbose=0)
     backup = Kept(folder, **kwargs)
-    model.fit(**data(), epochs=EPOCHS, verbose=0, callbacks=[backup])
+    model.fit(**data(), epochs=EPOCHS, verbose=0, callbacks=[backup, Draws()])
     return outcome(model), backup.copies
 
 
@@ -248,6 +263,17 @@ def test_after_epochs_and_after_the_end(images, tmp_path):
         from_copy(copy, tmp_path / f"again{number}")
         result, later = fit(data, tmp_path / f"again{number}", 9)
         assert result == expected and len(later) == EPOCHS - 1 - number
+
+
+def test_a_model_that_was_trained_before(images, tmp_path):
+    """The seeds of its layers and everything else are replaced, plans that were made included."""
+
+    def data():
+        return DATA["folder"](images)
+
+    expected, copies = fit(data, tmp_path / "first", 1, save_freq=1)
+    from_copy(copies[2], tmp_path / "again")
+    assert fit(data, tmp_path / "again", 9, used=True, save_freq=1)[0] == expected
 
 
 def test_shorter_and_longer_runs(images, tmp_path):
@@ -409,6 +435,7 @@ def test_another_model_or_other_arguments(tmp_path):
         backup = callbacks.BackupAndRestore(tmp_path / "b", delete_checkpoint=False)
         options = {"x": x, "y": y, "batch_size": 10, **kwargs}
         model.fit(**options, epochs=2, verbose=0, callbacks=[backup, Seen()])
+        return model
 
     for kwargs, what in (
         ({"units": 2, "y": np.stack([y, y], 1)}, r"model/.*/units: 1 then, 2 now"),
@@ -421,7 +448,8 @@ def test_another_model_or_other_arguments(tmp_path):
             fit(**kwargs)
     with pytest.warns(tlfast.ResumeWarning, match="content/training: .* then, .* now"):
         fit(x=x + 1)
-    fit(x=x + 1, optimizer=keras.optimizers.SGD(1.0))  # the rate is part of the state
+    resumed = fit(x=x + 1, optimizer=keras.optimizers.SGD(1.0))  # the rate is part of the state
+    assert resumed.optimizer.learning_rate == np.float32(1e-7)
 
 
 def test_another_machine(tmp_path, monkeypatch):
