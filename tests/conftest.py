@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import zlib
 from pathlib import Path
 
@@ -82,6 +83,14 @@ def no_spelling_said_before():
     for name, once in (("tlfast._keras2", "_said"), ("tlfast._targets", "_told")):
         if module := sys.modules.get(name):
             getattr(module, once).clear()
+
+
+@pytest.fixture
+def memory_path():
+    """A folder in memory where there is one, for tests that put thousands of files on the disk."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture

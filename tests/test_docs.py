@@ -5,10 +5,12 @@ A block is marked by a comment in front of it: `<!-- file: NAME -->` (its conten
 out in their order.
 """
 
+import itertools
 import os
 import re
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -68,6 +70,44 @@ def test_the_users_test_file_takes_under_3_seconds(tmp_path):
     processor = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
     print(f"processor time {processor:.2f} s, on the clock {clock:.2f} s")
     assert processor < 3
+
+
+# --- docs/resuming.md --------------------------------------------------------------------------
+
+
+def test_resuming_in_colab(tmp_path):
+    """The script killed once it has stored a state, and run again; beside one run to its end."""
+    from PIL import Image
+
+    ((_, name, text),) = blocks(ROOT / "docs" / "resuming.md", "In Colab")
+    for part, index in itertools.product(("train", "test"), range(2)):
+        folder = tmp_path / "photos" / part / f"class{index}"
+        folder.mkdir(parents=True)
+        for number in range(30):
+            Image.new("RGB", (32, 32), (90 * index, 5 * number, 99)).save(folder / f"{number}.png")
+
+    def start(drive):
+        drive.mkdir(exist_ok=True)
+        script = tmp_path / f"{drive.name}_{name}"
+        script.write_text(text.replace("/content/drive/MyDrive", str(drive)))
+        return subprocess.Popen(
+            [sys.executable, script], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+        )
+
+    drive = tmp_path / "drive"
+    killed = start(drive)
+    while not (drive / "photos-backup" / "latest.tlfast").exists():
+        assert killed.poll() is None
+        time.sleep(0.001)
+    killed.kill()
+    killed.communicate()
+    assert killed.returncode == -signal.SIGKILL
+    resumed, straight = (
+        start(folder).communicate(timeout=60)[0] for folder in (drive, tmp_path / "other")
+    )
+    assert resumed.splitlines()[-1] == straight.splitlines()[-1]
+    assert "Epoch 1/10" in straight and "Epoch 1/10" not in resumed
+    assert [path.name for path in drive.iterdir()] == ["photos.keras"]
 
 
 # --- CONTRIBUTING.md ---------------------------------------------------------------------------

@@ -366,16 +366,16 @@ def test_skipped_images_are_listed_at_the_end():
         num_batches, num_samples = 1, 8
         element_shapes = [(8,)]
 
-        def batches(self, epoch, training):
+        def batches(self, epoch, training, skip):
             yield [x[:8]], [y[:8]], None
 
     engine = model._engine
     original = engine.batches
 
-    def batches(source, epoch, training):
-        for batch in original(source, epoch, training):
+    def batches(source, epoch, training, skip):
+        for number, batch in original(source, epoch, training, skip):
             batch.bad = [(f"cats/{i}.jpg", "truncated") for i in range(25)]
-            yield batch
+            yield number, batch
 
     engine.batches = batches
     with pytest.warns(DataWarning, match="25 images were skipped") as seen:

@@ -47,6 +47,7 @@ _NAMES = {
     "FrozenWarning": "_warnings",
     "InputRangeWarning": "_warnings",
     "LossWarning": "_warnings",
+    "ResumeWarning": "_warnings",
     "TlfastWarning": "_warnings",
 }
 
@@ -80,6 +81,7 @@ if TYPE_CHECKING:  # The same names for type checkers; tests/test_api.py holds b
     from tlfast._warnings import FrozenWarning as FrozenWarning
     from tlfast._warnings import InputRangeWarning as InputRangeWarning
     from tlfast._warnings import LossWarning as LossWarning
+    from tlfast._warnings import ResumeWarning as ResumeWarning
     from tlfast._warnings import TlfastWarning as TlfastWarning
     from tlfast.comparison import compare as compare
     from tlfast.layers import Layer as Layer

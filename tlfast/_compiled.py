@@ -155,6 +155,7 @@ class CompiledMetrics(Metric):
         self._plain: list[list[Metric]] = []
         self._weighted: list[list[Metric]] = []
         self._names: list[str] = []
+        self._shapes: list[Any] = []  # of the labels and outputs that `build` was given
 
     def expected_names(self, names: Sequence[str]) -> list[str]:
         """Return the keys under which results will be logged, before anything is built.
@@ -192,6 +193,8 @@ class CompiledMetrics(Metric):
             for groups in (self._plain, self._weighted)
         )
         self._names = self._keys(plain, weighted, names)
+        self._shapes = [[None if a is None else list(np.shape(a)) for a in part]
+                        for part in (y, y_pred)]
         self.built = True
 
     @staticmethod
@@ -245,6 +248,34 @@ class CompiledMetrics(Metric):
         """Forget everything seen."""
         for metric in self.metrics:
             metric.reset_state()
+
+    def get_state(self) -> dict[str, Any] | None:
+        """Return the sums of all metrics, for `set_state`; None before the first batch."""
+        if not self.built:
+            return None
+        sums = [[v.numpy() for v in metric.variables] for metric in self.metrics]
+        return {"shapes": self._shapes, "sums": sums}
+
+    def set_state(self, state: dict[str, Any] | None, names: Sequence[str]) -> None:
+        """Take back what `get_state` returned.
+
+        Args:
+            state: what it returned.
+            names: output names.
+        """
+        if state is None:
+            return
+        y, outputs = (
+            [None if shape is None else np.zeros(shape, np.float32) for shape in part]
+            for part in state["shapes"]
+        )
+        if not self.built:
+            self.build(names, y, outputs)
+        if [len(m.variables) for m in self.metrics] != [len(sums) for sums in state["sums"]]:
+            self.update_state(y, outputs)  # some make their variables for the first batch
+        for metric, sums in zip(self.metrics, state["sums"], strict=True):
+            for variable, value in zip(metric.variables, sums, strict=True):
+                variable.assign(value)
 
 
 def _flat(value: Any) -> list[Any]:

@@ -7,7 +7,6 @@ kept. Everything behind the cut is one plan per batch size.
 """
 
 import gc
-import itertools
 import logging
 import math
 import weakref
@@ -20,6 +19,7 @@ import numpy as np
 
 from tlfast import _core
 from tlfast._algorithms import algorithm_choices
+from tlfast._direct_calls import next_seed
 from tlfast._features import FeatureCache, FeatureStore, page_out
 from tlfast._frozen_dropout import warn_about_dropout
 from tlfast._input_watch import InputWatch
@@ -36,10 +36,6 @@ _WORK = frozenset({"conv2d", "depthwise_conv2d", "dense"})
 _CONVOLUTIONS = frozenset({"conv2d", "depthwise_conv2d"})
 # Batches of pixels at once: two being decoded ahead, one waiting, one in use.
 _PIXEL_BATCHES = 4
-
-
-# Every direct call in training mode draws other random numbers than the one before.
-_eager_seeds = itertools.count(1)
 
 
 @dataclass
@@ -110,7 +106,7 @@ def eager(layer: Any, arrays: Sequence[np.ndarray], training: bool | None) -> An
     arrays = [_as_input(a) for a in arrays]
     made = lower(layer, [a.shape[1:] for a in arrays], len(arrays[0]), training)
     plan = _core.Plan(made.graph, made.inputs, made.outputs, _core.Pool())
-    results = plan.forward(arrays, seed=next(_eager_seeds))
+    results = plan.forward(arrays, seed=next_seed())
     return results[0] if len(results) == 1 else results
 
 
@@ -342,6 +338,12 @@ class Engine:
             )
         self._optimizer.build(self._trainable)
 
+    def forget_graphs(self) -> None:
+        """Lower the model anew: attributes of its layers were changed."""
+        self._lowered.clear()
+        self._cuts.clear()
+        self._plans.clear()
+
     def end_fit(self) -> None:
         """No new features are kept from here on; those there are stay."""
         self._keeps = False
@@ -517,28 +519,37 @@ class Engine:
 
     # ---- data ------------------------------------------------------------------------------
 
-    def batches(self, source: Any, epoch: int, training: bool) -> Iterator[Batch]:
-        """The batches of one epoch, with kept features where that is possible.
+    def batches(
+        self, source: Any, epoch: int, training: bool, skip: int = 0
+    ) -> Iterator[tuple[int, Batch]]:
+        """The batches of one epoch with their numbers, kept features where that is possible.
+
+        The order is drawn by the call; a batch none of whose images can be read is left out.
 
         Args:
             source: a `tlfast.data` source.
             epoch: number of the epoch, from 0.
             training: whether the batches are for training.
+            skip: number of batches at the front that are left out.
         """
-        if not hasattr(source, "order"):
-            yield from self._stream(source, epoch, training)
-            return
         self._read_flags()
-        order = source.order(epoch, training)
+        if not hasattr(source, "order"):
+            return self._stream(source, source.batches(epoch, training, skip), training, skip)
+        order = source.order(epoch, training)[skip:]
+        return self._indexed(source, order, training, skip)
+
+    def _indexed(
+        self, source: Any, order: list[Any], training: bool, first: int
+    ) -> Iterator[tuple[int, Batch]]:
         store, shapes = self._store(source, training)
         if store is None:
-            for x, ids, bad in source.pixels(order):
+            for number, (x, ids, bad) in enumerate(source.pixels(order), first):
                 if len(ids):
                     self._inputs.look(source, x, training)
-                    yield _batch(source, ids, bad, x=x, shapes=shapes)
+                    yield number, _batch(source, ids, bad, x=x, shapes=shapes)
             return
         wanted = [store.missing(ids) for ids in order]
-        yield from self._from_store(source, store, shapes, order, wanted, training)
+        yield from self._from_store(source, store, shapes, order, wanted, training, first)
 
     def _from_store(
         self,
@@ -548,7 +559,8 @@ class Engine:
         order: list[Any],
         wanted: list[Any],
         training: bool,
-    ) -> Iterator[Batch]:
+        first: int,
+    ) -> Iterator[tuple[int, Batch]]:
         # A sample may stand in several batches: only the first of them asks for its pixels, and
         # for no more at once than are computed at once: pixels take far more memory than features.
         asked: set[int] = set()
@@ -558,7 +570,7 @@ class Engine:
             asked.update(new)
             chunks.append([np.array(c, np.int64) for c in _divided(new, _CHUNKS[0])])
         pixels = source.pixels([chunk for of_batch in chunks for chunk in of_batch])
-        for ids, of_batch in zip(order, chunks, strict=True):
+        for number, (ids, of_batch) in enumerate(zip(order, chunks, strict=True), first):
             bad: list[Any] = []
             for chunk in of_batch:
                 x, kept, unreadable = next(pixels)
@@ -569,17 +581,21 @@ class Engine:
                     store.put(kept, self._compute(x, training))
             ids = store.readable(ids)
             if len(ids):
-                yield _batch(source, ids, bad, features=store.get(ids), shapes=shapes)
+                yield number, _batch(source, ids, bad, features=store.get(ids), shapes=shapes)
 
-    def _stream(self, source: Any, epoch: int, training: bool) -> Iterator[Batch]:
-        self._read_flags()
-        for x, y, weight in source.batches(epoch, training):
+    def _stream(
+        self, source: Any, batches: Iterator[Any], training: bool, first: int
+    ) -> Iterator[tuple[int, Batch]]:
+        for number, parts in enumerate(batches, first):
+            if parts is None:
+                continue
+            x, y, weight = parts
             weights = weight if weight is None or isinstance(weight, list) else [weight]
             shapes = tuple(np.shape(a)[1:] for a in x)
             if training and self._keeps:
                 self._say_not_kept(shapes)
             self._inputs.look(source, x, training)
-            yield Batch(list(x), y, weights, len(x[0]), source.ids, shapes=shapes)
+            yield number, Batch(list(x), y, weights, len(x[0]), source.ids, shapes=shapes)
 
     def _store(self, source: Any, training: bool) -> tuple[FeatureStore | None, tuple[Any, ...]]:
         shapes = tuple(tuple(s) for s in source.element_shapes)

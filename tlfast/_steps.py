@@ -20,15 +20,19 @@ class Steps:
         training: shuffled and augmented, or in order and plain.
 
     Attributes:
+        keeps_place: whether `get_state` will be called in the middle of an epoch.
         batch: the batch handed out last.
     """
 
     def __init__(self, engine: Any, source: Any, training: bool) -> None:
+        self.keeps_place = False
         self._engine = engine
         self._source = source
         self._training = training
         self._learned: int | None = None
         self._current: Any = None
+        self._begin: Any = None  # states of data and generators when the epoch began
+        self._read = self._done = 0  # batches of the epoch: read from the data, handed out
         self.batch: Any = None
         self._bad: dict[str, str] = {}
 
@@ -39,7 +43,7 @@ class Steps:
         return self._learned if known is None else known
 
     def epoch(self, epoch: int) -> Iterator[tuple[int, Any]]:
-        """Yield (step number, batch) for the next epoch.
+        """Yield (step number, batch) for the next epoch, or for the rest of one gone back to.
 
         Args:
             epoch: number of the epoch, from 0.
@@ -47,20 +51,32 @@ class Steps:
         Raises:
             ValueError: there is not a single batch.
         """
-        self.close()
-        self._current = self._engine.batches(self._source, epoch, self._training)
-        step = -1
-        for step, batch in enumerate(self._current):
-            self._bad.update({str(path): str(reason) for path, reason in batch.bad or ()})
-            self.batch = batch
-            yield step, batch
-        self.close()
-        if step < 0 and self._learned is None:
+        if self._current is None:
+            self._begin = self._place() if self.keeps_place else None
+            self._open(epoch, 0, 0)
+        try:
+            for number, batch in self._current:
+                self._bad.update({str(path): str(reason) for path, reason in batch.bad or ()})
+                self._read, self._done = number + 1, self._done + 1
+                self.batch = batch
+                yield self._done - 1, batch
+        finally:
+            self.close()
+        if not self._done and self._learned is None:
             raise ValueError(
                 "The data have no batches. Check that the source is not empty and, for a Python "
                 "generator, that it has not been used up by an earlier call."
             )
-        self._learned = step + 1
+        self._learned = self._done
+
+    def _place(self) -> list[Any]:
+        from tlfast._random_state import get_random_state
+
+        return [self._source.get_state(), get_random_state()]
+
+    def _open(self, epoch: int, read: int, done: int) -> None:
+        self._current = self._engine.batches(self._source, epoch, self._training, read)
+        self._read, self._done = read, done
 
     def inputs(self) -> list[np.ndarray]:
         """Return the inputs of the last batch, read again where only their features were kept."""
@@ -76,10 +92,41 @@ class Steps:
         return [str(paths[i]) for i in self.batch.ids]
 
     def close(self) -> None:
-        """Stop the threads that decode ahead; called at the end, normal or not."""
+        """End an epoch: stop the threads that decode ahead."""
         if hasattr(self._current, "close"):
             self._current.close()
-        self._current = self.batch = None
+        self._current = self._begin = self.batch = None
+
+    def get_state(self) -> dict[str, Any]:
+        """Where the batches stand, as plain values."""
+        return {
+            "begin": self._begin,
+            "now": self._source.get_state() if self._begin is None else None,
+            "read": self._read,
+            "done": self._done,
+            "learned": self._learned,
+            "bad": self._bad,
+        }
+
+    def set_state(self, state: dict[str, Any], epoch: int) -> None:
+        """Go to where `get_state` was called; the generators of the process are disturbed.
+
+        Args:
+            state: what it returned.
+            epoch: number of the epoch.
+        """
+        from tlfast._random_state import set_random_state
+
+        self.close()
+        self._learned = state["learned"]
+        self._bad = dict(state["bad"])
+        if state["begin"] is None:
+            self._source.set_state(state["now"])
+            return
+        place, generators = self._begin = state["begin"]
+        self._source.set_state(place)
+        set_random_state(generators)
+        self._open(epoch, state["read"], state["done"])
 
     def report_bad(self) -> None:
         """Warn with the list of images that were skipped."""

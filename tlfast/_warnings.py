@@ -23,6 +23,10 @@ class DataWarning(TlfastWarning):
     """Something about the data: it ran out early, images were skipped."""
 
 
+class ResumeWarning(TlfastWarning):
+    """A resumed training may differ from one that was never interrupted."""
+
+
 def user_level() -> int:
     """The `stacklevel` that names the first caller outside of this package."""
     level, frame = 1, sys._getframe(1)

@@ -1,5 +1,6 @@
 """The training surface of a model: compile, fit, evaluate, predict and the per-batch calls."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,8 @@ from tlfast._answers import predict_files
 from tlfast._batch_calls import NOT_HERE, BatchCalls
 from tlfast._compiled import CompiledLosses, CompiledMetrics
 from tlfast._fine_tune import FineTuning
+from tlfast._fingerprint import fingerprint
+from tlfast._fit_loop import FitLoop, is_due
 from tlfast._memory_plan import MemoryPlan, plan_memory
 from tlfast._metric_base import Mean
 from tlfast._rows import split_rows, unpacked
@@ -311,7 +314,12 @@ class Trainer(FineTuning, BatchCalls):
         self._engine.begin_fit(keep_features=True)
         self._training_steps = train
         try:
-            self._fit_epochs(train, test, callbacks, epoch_numbers, validation_freq)
+            made_of = functools.partial(
+                fingerprint, self, source, validation, validation_freq, class_weight
+            )
+            FitLoop(
+                self, train, test, callbacks, epoch_numbers, validation_freq, made_of
+            ).run()
         finally:
             self._training_steps = None
             self._engine.end_fit()
@@ -322,34 +330,6 @@ class Trainer(FineTuning, BatchCalls):
         if test:
             test.report_bad()
         return self.history
-
-    def _fit_epochs(
-        self,
-        train: Steps,
-        test: Steps | None,
-        callbacks: CallbackList,
-        epochs: range,
-        validation_freq: int | Sequence[int],
-    ) -> None:
-        callbacks.on_train_begin()
-        logs: dict[str, Any] = {}
-        for epoch in epochs:
-            self.reset_metrics()
-            callbacks.on_epoch_begin(epoch)
-            for step, batch in train.epoch(epoch):
-                callbacks.on_train_batch_begin(step)
-                self._train_step(batch)
-                callbacks.on_train_batch_end(step, self.get_metrics_result())
-                if self.stop_training:
-                    break
-            logs = dict(self.get_metrics_result())
-            if test is not None and _is_due(epoch, validation_freq):
-                results = self._run_evaluation(test, callbacks)
-                logs.update({f"val_{name}": value for name, value in results.items()})
-            callbacks.on_epoch_end(epoch, logs)
-            if self.stop_training:
-                break
-        callbacks.on_train_end(logs)
 
     def _train_step(self, batch: Any) -> None:
         self._check_batch(batch)
@@ -665,7 +645,7 @@ class Trainer(FineTuning, BatchCalls):
         names = ["loss", *(tracker.name for tracker in self._losses.trackers)]
         names += self._compile_metrics.expected_names(self._output_names_or_default())
         values = [f"val_{name}" for name in names] if validated else []
-        often = all(_is_due(epoch, validation_freq) for epoch in epochs)
+        often = all(is_due(epoch, validation_freq) for epoch in epochs)
         if often:
             callbacks.check_monitors(names + values)
         else:
@@ -690,9 +670,3 @@ def _known_axes(shape: tuple[Any, ...], like: tuple[Any, ...]) -> tuple[Any, ...
     axes = shape[1:]
     padded = (*like[1:], *([1] * len(axes)))
     return tuple(padded[i] if axis is None else axis for i, axis in enumerate(axes))
-
-
-def _is_due(epoch: int, validation_freq: int | Sequence[int]) -> bool:
-    if isinstance(validation_freq, int):
-        return (epoch + 1) % validation_freq == 0
-    return epoch + 1 in validation_freq

@@ -3,6 +3,7 @@
 from typing import Any
 
 from tlfast import _keras2, _registry
+from tlfast.callbacks._backup import BackupAndRestore
 from tlfast.callbacks._base import Callback, CallbackList, History, LambdaCallback
 from tlfast.callbacks._checkpoint import ModelCheckpoint
 from tlfast.callbacks._csv import CSVLogger
@@ -14,6 +15,7 @@ from tlfast.callbacks._remote import RemoteMonitor
 from tlfast.callbacks._tensorboard import TensorBoard
 
 __all__ = [
+    "BackupAndRestore",
     "CSVLogger",
     "Callback",
     "CallbackList",
@@ -30,7 +32,7 @@ __all__ = [
     "TerminateOnNaN",
 ]
 
-_MISSING = ("BackupAndRestore", "OrbaxCheckpoint", "SwapEMAWeights")
+_MISSING = ("OrbaxCheckpoint", "SwapEMAWeights")
 
 
 def __getattr__(name: str) -> Any:

@@ -272,6 +272,7 @@ class CallbackList(Callback):
         model: Any = None,
         **params: Any,
     ) -> None:
+        from tlfast.callbacks._backup import BackupAndRestore
         from tlfast.callbacks._progbar import ProgbarLogger
 
         super().__init__()
@@ -284,6 +285,8 @@ class CallbackList(Callback):
             self.callbacks.append(self._history)
         if add_progbar and not any(isinstance(cb, ProgbarLogger) for cb in self.callbacks):
             self.callbacks.append(ProgbarLogger())
+        # What it stores is what the others have become, so they come first.
+        self.callbacks.sort(key=lambda one: isinstance(one, BackupAndRestore))
         if model is not None:
             self.set_model(model)
         self.set_params(params)

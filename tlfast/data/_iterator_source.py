@@ -1,20 +1,14 @@
 """Iterators of ImageDataGenerator as sources, with Keras' extra draws and batch order."""
 
 import functools
-import random
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlfast.data._source import (
-    IndexedSource,
-    Source,
-    StreamSource,
-    _Passes,
-    split_batch,
-)
-from tlfast.data._tables import Bad
+from tlfast.data._passes import Numbers, Passes
+from tlfast.data._source import IndexedSource, Source, StreamSource, split_batch
+from tlfast.data._tables import Bad, sampled_hash
 
 if TYPE_CHECKING:
     from tlfast.preprocessing._iterators import Iterator as ImageIterator
@@ -46,26 +40,19 @@ class _Drawer:
     def __init__(
         self, it: "ImageIterator", shuffle: bool, steps: int | None, purpose: str
     ) -> None:
-        self._it, self._shuffle, self._purpose = it, shuffle, purpose
+        self._it, self._purpose = it, purpose
         self.steps = steps
         self._peeked = False
         if purpose == "fit":
             self._peek()
             it.on_epoch_end()
-        self._passes = _Passes(self._pass, len(it), steps, purpose != "fit")
+        numbers = Numbers(lambda: range(len(it)), shuffle)
+        self._passes = Passes(numbers, len(it), steps, purpose != "fit")
 
     def _peek(self) -> None:
         for i in range(min(_PEEKED, len(self._it))):
             self._it.draw(i)
         self._peeked = True
-
-    def _pass(self) -> Iterator[Any]:
-        # A generator: nothing is drawn for a pass that is opened and never read.
-        numbers = list(range(len(self._it)))
-        if self._shuffle:
-            random.shuffle(numbers)
-        for number in numbers:
-            yield self._it.draw(number)
 
     def epoch(self) -> list[tuple[np.ndarray, list[Any]]]:
         """The batches of the next epoch."""
@@ -74,17 +61,61 @@ class _Drawer:
             self._peek()
         if self._purpose == "evaluate":
             self._it.on_epoch_end()
-        drawn = list(self._passes.epoch())
+        drawn = [self._it.draw(number) for number in self._passes.epoch()]
         self._it.on_epoch_end()
         return drawn
 
+    def get_state(self) -> dict[str, Any]:
+        """Where the draws stand between two epochs, as plain values."""
+        it = self._it
+        return {
+            "passes": self._passes.get_state(),
+            "peeked": self._peeked,
+            "order": it.index_array,
+            "batches_seen": it.total_batches_seen,
+            "batch_index": it.batch_index,
+        }
 
-class _Indexed(IndexedSource):
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go to where `get_state` was called."""
+        it = self._it
+        self._passes.set_state(state["passes"])
+        self._peeked = state["peeked"]
+        it.index_array = state["order"]
+        it.total_batches_seen = state["batches_seen"]
+        it.batch_index = state["batch_index"]
+
+
+class _OfIterator(Source):
+    """What both kinds of sources know of their iterator."""
+
+    def __init__(self, it: "ImageIterator", drawer: _Drawer) -> None:
+        self._it, self._drawer = it, drawer
+        self.bad = []
+        self.batch_size, self.num_samples = it.batch_size, it.n
+        self.num_batches = drawer.steps or len(it)
+        self.file_paths = getattr(it, "filepaths", None)
+        names = getattr(it, "class_indices", None)
+        self.class_names = None if names is None else list(names)
+
+    def get_state(self) -> dict[str, Any]:
+        return self._drawer.get_state()
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self._drawer.set_state(state)
+
+    def fingerprint(self) -> Any:
+        if hasattr(self._it, "table"):
+            return self._it.table.fingerprint()
+        return sampled_hash([a for a in (self._it.x, self._it.y) if a is not None])
+
+
+class _Indexed(_OfIterator, IndexedSource):
     """An iterator without chance and without a user's function: pixels follow from the number."""
 
     def __init__(self, it: "ImageIterator", drawer: _Drawer, class_weight: Any) -> None:
-        self._it, self._drawer, self.class_weight = it, drawer, class_weight
-        _describe(self, it, drawer)
+        super().__init__(it, drawer)
+        self.class_weight = class_weight
 
     @functools.cached_property
     def identity(self) -> Any:
@@ -116,12 +147,12 @@ class _Indexed(IndexedSource):
         return given[ids].astype(np.float32)
 
 
-class _Streamed(StreamSource):
+class _Streamed(_OfIterator, StreamSource):
     """An iterator that augments, or calls a function of the user's: batches only stream."""
 
     def __init__(self, it: "ImageIterator", drawer: _Drawer, class_weight: Any) -> None:
-        self._it, self._drawer, self._class_weight = it, drawer, class_weight
-        _describe(self, it, drawer)
+        super().__init__(it, drawer)
+        self._class_weight = class_weight
 
     @property
     def element_shapes(self) -> list[tuple[Any, ...]]:
@@ -129,19 +160,17 @@ class _Streamed(StreamSource):
         return [tuple(self._it.image_shape), *extra]
 
     def batches(
-        self, epoch: int, training: bool
-    ) -> Iterator[tuple[list[Any], list[Any] | None, Any]]:
-        for images, ids, bad in self._it.images(self._drawer.epoch()):
+        self, epoch: int, training: bool, skip: int = 0
+    ) -> Iterator[tuple[list[Any], list[Any] | None, Any] | None]:
+        return self._load(self._drawer.epoch()[skip:])
+
+    def _load(
+        self, drawn: list[tuple[np.ndarray, list[Any]]]
+    ) -> Iterator[tuple[list[Any], list[Any] | None, Any] | None]:
+        for images, ids, bad in self._it.images(drawn):
             self.bad += bad
             if len(ids):
                 self.ids = ids
                 yield split_batch(self._it.assemble(images, ids), self._class_weight)
-
-
-def _describe(source: Source, it: "ImageIterator", drawer: _Drawer) -> None:
-    source.bad = []
-    source.batch_size, source.num_samples = it.batch_size, it.n
-    source.num_batches = drawer.steps or len(it)
-    source.file_paths = getattr(it, "filepaths", None)
-    names = getattr(it, "class_indices", None)
-    source.class_names = None if names is None else list(names)
+            else:
+                yield None

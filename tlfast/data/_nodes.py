@@ -40,6 +40,42 @@ class Node:
         opened = self.open(quiet)
         return opened if self.table is None else self.table.values(opened)
 
+    def before(self) -> list["Node"]:
+        """The steps this one reads from."""
+        return []
+
+    def get_state(self) -> Any:
+        """What, of this step alone, decides what the next pass gives, as plain values."""
+        return None
+
+    def set_state(self, state: Any) -> None:
+        """Go back to what `get_state` returned."""
+
+
+def get_chain_state(node: Node) -> list[Any]:
+    """What decides what the next pass over a chain gives, as plain values."""
+    return [step.get_state() for step in _steps(node)]
+
+
+def set_chain_state(node: Node, states: list[Any]) -> None:
+    """Go back to what `get_chain_state` returned.
+
+    Raises:
+        ValueError: the chain has other steps.
+    """
+    steps = _steps(node)
+    if len(steps) != len(states):
+        raise ValueError(
+            f"the dataset has {len(steps)} steps, the one whose place was stored had {len(states)}"
+        )
+    for step, state in zip(steps, states, strict=True):
+        step.set_state(state)
+
+
+def _steps(node: Node) -> list[Node]:
+    """All steps of a chain, each in front of those it reads from."""
+    return [node, *(step for source in node.before() for step in _steps(source))]
+
 
 class Rows(Node):
     """All rows of a table, in order."""
@@ -48,9 +84,26 @@ class Rows(Node):
 
     def __init__(self, table: Table) -> None:
         self.table = table
+        self._order: Any = None  # row numbers, where another process had the rows in another order
 
     def open(self, quiet: bool = False) -> Iterator[Any]:
-        return iter(range(self.table.count))
+        return iter(range(self.table.count) if self._order is None else self._order)
+
+    def get_state(self) -> Any:
+        ranks = self.table.ranks()
+        return ranks if self._order is None or ranks is None else ranks[self._order]
+
+    def set_state(self, state: Any) -> None:
+        ranks = self.table.ranks()
+        if state is None or ranks is None:
+            return
+        if len(state) != len(ranks):
+            raise ValueError(
+                f"the dataset has {len(ranks)} files, the one whose place was stored {len(state)}"
+            )
+        places = np.empty(len(ranks), np.int64)
+        places[ranks] = np.arange(len(ranks))
+        self._order = places[state].tolist()
 
     def count(self) -> int:
         return self.table.count
@@ -78,6 +131,9 @@ class Step(Node):
 
     def count(self) -> int:
         return self.source.count()
+
+    def before(self) -> list[Node]:
+        return [self.source]
 
     def open(self, quiet: bool = False) -> Iterator[Any]:
         return self.source.open(quiet)
@@ -255,19 +311,31 @@ class Cached(Step):
         if self.table is not None:
             self.table = self.table.remembering()
         self._kept: list[Any] | None = None
+        self._origin: Any = None  # the state of the steps before, from which `_kept` follows
 
     def open(self, quiet: bool = False) -> Iterator[Any]:
         if self._kept is not None:
             return iter(self._kept)
-        return self._fill(self.source.open(quiet), quiet)
+        origin = get_chain_state(self.source)
+        return self._fill(self.source.open(quiet), quiet, origin)
 
-    def _fill(self, opened: Iterator[Any], quiet: bool) -> Iterator[Any]:
+    def _fill(self, opened: Iterator[Any], quiet: bool, origin: Any) -> Iterator[Any]:
         kept = []
         for element in opened:
             kept.append(element)
             yield element
         if not quiet:
-            self._kept = kept
+            self._kept, self._origin = kept, origin
+
+    def get_state(self) -> Any:
+        return None if self._kept is None else self._origin
+
+    def set_state(self, state: Any) -> None:
+        self._kept = None
+        if state is not None:
+            set_chain_state(self.source, state)
+            for _ in self.open():
+                pass
 
 
 class Shuffled(Step):
@@ -277,8 +345,15 @@ class Shuffled(Step):
         super().__init__(source)
         self._buffer = buffer
         self._reshuffle = reshuffle
-        self._seeds = op_seeds(seed)
+        self._seeds: tuple[int, ...] = op_seeds(seed)
         self._parent = Philox(*self._seeds)
+
+    def get_state(self) -> Any:
+        return [list(self._seeds), self._parent.get_state()]
+
+    def set_state(self, state: Any) -> None:
+        self._seeds = tuple(state[0])
+        self._parent.set_state(state[1])
 
     def open(self, quiet: bool = False) -> Iterator[Any]:
         if not self._reshuffle:
@@ -309,6 +384,11 @@ class Zipped(Node):
     def __init__(self, sources: Any) -> None:
         self._sources = sources
 
+    def before(self) -> list[Node]:
+        found: list[Node] = []
+        map_leaves(found.append, self._sources)
+        return found
+
     def open(self, quiet: bool = False) -> Iterator[Any]:
         opened: list[Iterator[Any]] = []
         map_leaves(lambda node: opened.append(node.values(quiet)), self._sources)
@@ -330,6 +410,9 @@ class Zipped(Node):
 class Concatenated(Node):
     def __init__(self, first: Node, second: Node) -> None:
         self._first, self._second = first, second
+
+    def before(self) -> list[Node]:
+        return [self._first, self._second]
 
     def open(self, quiet: bool = False) -> Iterator[Any]:
         return self._both(self._first.values(quiet), quiet)

@@ -40,6 +40,22 @@ class Philox:
         self._counter += self._size
         self._size = min(2 * self._size, 1024)
 
+    def get_state(self) -> list[int]:
+        """The seeds and how many numbers were drawn, for `set_state`."""
+        return [
+            self._key[0] | self._key[1] << 32,
+            self._high[0] | self._high[1] << 32,
+            4 * self._counter - len(self._ready),
+        ]
+
+    def set_state(self, state: list[int]) -> None:
+        """Go to where `get_state` was called."""
+        seed, seed2, drawn = state
+        self.__init__(seed, seed2)  # type: ignore[misc]
+        self._counter = drawn // 4
+        for _ in range(drawn % 4):
+            self()
+
     def copy(self) -> "Philox":
         """A generator that will give the same numbers from here on."""
         twin = object.__new__(Philox)

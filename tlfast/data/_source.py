@@ -6,25 +6,18 @@ for by number, so what the frozen layers made of a sample can be kept. A StreamS
 """
 
 import functools
-import itertools
 import math
-import random
-import warnings
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
 from tlfast import _keras2
-from tlfast._warnings import DataWarning
 from tlfast.data import _nodes
-from tlfast.data._random import Philox, global_seed, shuffled
+from tlfast.data._passes import Chain, Generator, Passes, Rows
 from tlfast.data._tables import ArrayTable, Bad, Table
 from tlfast.data.dataset import Dataset
 
-_MAX_INT32 = 2**31 - 1
 _DEFAULT_BATCH = 32
 
 
@@ -53,6 +46,18 @@ class Source:
     def element_shapes(self) -> list[tuple[Any, ...]]:
         """Shape of one sample of each input, without the batch axis."""
         raise NotImplementedError
+
+    def get_state(self) -> dict[str, Any]:
+        """Where the data stand between two epochs, as plain values."""
+        raise NotImplementedError
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go to where `get_state` was called; the random generators are disturbed."""
+        raise NotImplementedError
+
+    def fingerprint(self) -> Any:
+        """Plain values that differ where the data do; None if unknown."""
+        return None
 
 
 class IndexedSource(Source):
@@ -94,9 +99,13 @@ class StreamSource(Source):
     ids: np.ndarray | None = None
 
     def batches(
-        self, epoch: int, training: bool
-    ) -> Iterator[tuple[list[Any], list[Any] | None, Any]]:
-        """(inputs, targets or None, sample weights or None) of the next epoch."""
+        self, epoch: int, training: bool, skip: int = 0
+    ) -> Iterator[tuple[list[Any], list[Any] | None, Any] | None]:
+        """(inputs, targets or None, sample weights or None) of the next epoch.
+
+        None stands for a batch none of whose images can be read. The epoch begins, and its first
+        `skip` batches are left out, with the call and not with the first batch.
+        """
         raise NotImplementedError
 
 
@@ -113,57 +122,10 @@ def class_weights(targets: list[np.ndarray] | None, weight: dict[int, float]) ->
     return np.array([weight.get(int(n), 1.0) for n in numbers.ravel()], np.float32)
 
 
-class _Passes:
-    """Opens passes and cuts them into epochs as Keras' epoch iterator does.
-
-    Args:
-        open_pass: starts a pass; called also for passes that are never read, as Keras does.
-        total: elements per pass, or None.
-        steps: batches per epoch asked for, or None for whole passes.
-        restart: start a new pass in each epoch even with `steps` (evaluation).
-    """
-
-    def __init__(
-        self, open_pass: Callable[[], Iterator[Any]], total: int | None, steps: int | None,
-        restart: bool,
-    ) -> None:
-        self._open, self._total, self._steps, self._restart = open_pass, total, steps, restart
-        self._current: Iterator[Any] | None = None
-        self._seen = 0
-
-    def epoch(self) -> Iterator[Any]:
-        """The elements of the next epoch."""
-        if self._current is None or self._steps is None or self._restart:
-            self._current, self._seen = self._open(), 0
-        limit = self._steps or self._total or math.inf
-        done = 0
-        while done < limit:
-            if self._total and self._seen >= self._total:
-                _ran_out()
-                break
-            element = next(self._current, None)
-            if element is None:
-                if limit is not math.inf or not done:
-                    _ran_out()
-                self._current = None
-                return
-            done, self._seen = done + 1, self._seen + 1
-            yield element
-        if self._total and self._seen >= self._total:
-            self._current, self._seen = self._open(), 0
-
-
-def _ran_out() -> None:
-    warnings.warn(
-        "Your input ran out of data; interrupting training. Make sure that your dataset or "
-        "generator can generate at least `steps_per_epoch * epochs` batches. You may need to use "
-        "the `.repeat()` function when building your dataset.", DataWarning, stacklevel=4)
-
-
 class TableSource(IndexedSource):
     """Rows of a table, in batches of row numbers that `passes` yields."""
 
-    def __init__(self, table: Table, passes: _Passes) -> None:
+    def __init__(self, table: Table, passes: Passes) -> None:
         self.table, self._passes = table, passes
         self.num_samples = table.count
         self.class_names, self.file_paths = table.class_names, table.file_paths
@@ -181,6 +143,15 @@ class TableSource(IndexedSource):
 
     def order(self, epoch: int, training: bool) -> list[np.ndarray]:
         return list(self._passes.epoch())
+
+    def get_state(self) -> dict[str, Any]:
+        return self._passes.get_state()
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self._passes.set_state(state)
+
+    def fingerprint(self) -> Any:
+        return self.table.fingerprint()
 
     def pixels(self, batches: list[np.ndarray]) -> Iterator[tuple[list[Any], np.ndarray, Bad]]:
         for inputs, ids, bad in self.table.pixels(batches):
@@ -212,21 +183,30 @@ class ValueSource(StreamSource):
     """Batches of values from passes over a dataset, a generator or a PyDataset."""
 
     def __init__(
-        self, passes: _Passes, class_weight: dict[int, float] | None,
-        peek: Callable[[], Any] | None = None, after: Callable[[], None] | None = None,
-        names: tuple[Any, ...] | None = None,
+        self, passes: Passes, class_weight: dict[int, float] | None,
+        peek: Callable[[], Any] | None = None, names: tuple[Any, ...] | None = None,
     ) -> None:
         self._passes, self._class_weight = passes, class_weight
-        self._peek, self._after, self._names = peek, after, names
+        self._peek, self._names = peek, names
         self.bad = []
 
     def batches(
-        self, epoch: int, training: bool
-    ) -> Iterator[tuple[list[Any], list[Any] | None, Any]]:
-        for value in self._passes.epoch():
+        self, epoch: int, training: bool, skip: int = 0
+    ) -> Iterator[tuple[list[Any], list[Any] | None, Any] | None]:
+        return self._split(self._values(self._passes.epoch(skip)))
+
+    def _values(self, elements: Iterator[Any]) -> Iterator[Any]:
+        return elements
+
+    def _split(self, values: Iterator[Any]) -> Iterator[tuple[list[Any], list[Any] | None, Any]]:
+        for value in values:
             yield split_batch(value, self._class_weight, self._names)
-        if self._after is not None:
-            self._after()
+
+    def get_state(self) -> dict[str, Any]:
+        return self._passes.get_state()
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self._passes.set_state(state)
 
     @property
     def element_shapes(self) -> list[tuple[Any, ...]]:
@@ -304,6 +284,7 @@ def adapt(
         TypeError: for data of an unknown kind.
     """
     from tlfast.data._iterator_source import iterator_source
+    from tlfast.data._py_source import py_dataset_source
     from tlfast.preprocessing._iterators import Iterator as ImageIterator
     from tlfast.utils._py_dataset import PyDataset
 
@@ -327,10 +308,10 @@ def adapt(
             source = iterator_source(x, shuffle, steps, class_weight, purpose)
             if source is not None:
                 return source
-        return _py_dataset_source(x, shuffle, steps, class_weight, restart, names, purpose)
+        return py_dataset_source(x, shuffle, steps, class_weight, names, purpose)
     if hasattr(x, "__next__"):
         _refuse(y, sample_weight, "Python generator")
-        stream = ValueSource(_Passes(lambda: x, None, steps, False), class_weight, names=names)
+        stream = ValueSource(Passes(Generator(x), None, steps, False), class_weight, names=names)
         stream.num_batches = steps
         return stream
     return _array_source(
@@ -364,14 +345,14 @@ def _dataset_source(
             raise ValueError(
                 "The dataset yields single samples, but a model takes batches; add .batch(32)."
             )
-        source: Any = TableSource(node.table, _Passes(node.open, total, steps, restart))
+        source: Any = TableSource(node.table, Passes(Chain(node, False), total, steps, restart))
         source.batch_size = node.batch_size
         source.class_weight = class_weight
         if class_weight is not None and node.table.weights(np.zeros(1, np.int64)) is not None:
             raise ValueError("class_weight and sample_weight cannot be given at the same time.")
     else:
         source = ValueSource(
-            _Passes(node.values, total, steps, restart), class_weight,
+            Passes(Chain(node, True), total, steps, restart), class_weight,
             peek=lambda: next(node.values(quiet=True)), names=names)
         origin = dataset._origin
         source.class_names = None if origin is None else origin.class_names
@@ -385,56 +366,6 @@ def _has_dicts(table: Table) -> bool:
     parts = table.structure if isinstance(table, ArrayTable) else ()
     found = [isinstance(p, dict) for p in (parts if isinstance(parts, tuple) else (parts,))]
     return any(found)
-
-
-def _py_dataset_source(
-    x: Any, shuffle: bool | str, steps: int | None, class_weight: Any, restart: bool,
-    names: tuple[Any, ...], purpose: str,
-) -> ValueSource:
-    total = x.num_batches
-    if total is None and steps is None:
-        raise ValueError("The PyDataset has no length; give steps_per_epoch or steps.")
-    if purpose == "fit":
-        x.on_epoch_end()  # Keras calls it once before the first epoch, too
-
-    def open_pass() -> Iterator[Any]:
-        if purpose == "evaluate":
-            x.on_epoch_end()
-        x.on_epoch_begin()
-        if total is None:
-            return _fetch(x, itertools.count())
-        numbers = list(range(total))
-        if shuffle:
-            random.shuffle(numbers)
-        return _fetch(x, iter(numbers))
-
-    passes = _Passes(_lazily(open_pass), total, steps, restart)
-    source = ValueSource(passes, class_weight, peek=lambda: x[0], after=x.on_epoch_end, names=names)
-    source.num_batches = steps or total
-    return source
-
-
-def _lazily(open_pass: Callable[[], Iterator[Any]]) -> Callable[[], Iterator[Any]]:
-    """A pass that starts at its first element: PyDatasets are not touched by unread passes."""
-    def start() -> Iterator[Any]:
-        yield from open_pass()
-    return start
-
-
-def _fetch(x: Any, numbers: Iterator[int]) -> Iterator[Any]:
-    """Batches in order; with several workers, fetched ahead in threads."""
-    if x.workers <= 1:
-        for number in numbers:
-            yield x[number]
-        return
-    with ThreadPoolExecutor(x.workers) as pool:
-        ahead: deque[Any] = deque()
-        for number in numbers:
-            ahead.append(pool.submit(x.__getitem__, number))
-            if len(ahead) >= max(x.max_queue_size, 1):
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
 
 
 def _array_source(
@@ -467,8 +398,8 @@ def _array_source(
              None if weights is None else tuple(weights))
     table = _FitTable(parts)
     total = -(-count // batch_size)
-    opened = _shuffled_rows(count, batch_size, shuffle)
-    source = TableSource(table, _Passes(opened, total, steps, restart))
+    opener = Rows(count, batch_size, shuffle)
+    source = TableSource(table, Passes(opener, total, steps, restart))
     source.batch_size, source.num_batches = batch_size, steps or total
     source.class_weight = class_weight
     return source
@@ -512,35 +443,3 @@ def _arrays(value: Any, names: list[str] | None, what: str) -> list[np.ndarray]:
         if array.ndim == 0:
             raise ValueError(f"{what} must have a first axis of samples, got a single number")
     return arrays
-
-
-def _shuffled_rows(
-    count: int, size: int, shuffle: bool | str
-) -> Callable[[], Iterator[np.ndarray]]:
-    """Passes over row numbers. After `set_random_seed`, each pass has the same order, as in Keras:
-    the shuffle of its array pipeline starts from the global seed in every pass."""
-    starts = range(0, count, size)
-
-    def unshuffled() -> Iterator[np.ndarray]:
-        return (np.arange(s, min(s + size, count)) for s in starts)
-
-    def whole() -> Iterator[np.ndarray]:
-        order = shuffled(np.arange(count), _array_draw())
-        return (order[s:s + size] for s in starts)
-
-    def inside() -> Iterator[np.ndarray]:
-        draw = _array_draw()
-        for ids in unshuffled():
-            yield shuffled(ids, draw)
-            draw.skip_to_block()
-
-    return inside if shuffle == "batch" else whole if shuffle else unshuffled
-
-
-def _array_draw() -> Philox:
-    seed = global_seed()
-    if seed is None:
-        return Philox(*np.random.SeedSequence().generate_state(2, np.uint64).tolist())
-    seed %= _MAX_INT32
-    return Philox(seed, 0 if seed else _MAX_INT32)
-

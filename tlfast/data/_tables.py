@@ -55,6 +55,14 @@ class Table:
         """Sample weights of the rows, or None."""
         raise NotImplementedError
 
+    def fingerprint(self) -> Any:
+        """Plain values: another data set has others; nothing of a path or a name is in them."""
+        raise NotImplementedError
+
+    def ranks(self) -> np.ndarray | None:
+        """The place of each row in an order that any process finds; None: the rows have it."""
+        return None
+
     def remembering(self) -> "Table":
         """The same table, keeping in memory what was read once (for `Dataset.cache`)."""
         raise NotImplementedError
@@ -80,6 +88,9 @@ class ArrayTable(Table):
 
     def identity(self) -> Any:
         return ("arrays", content_hash(leaves(self._part(0))))
+
+    def fingerprint(self) -> Any:
+        return sampled_hash(leaves(self.structure))
 
     def pixels(self, batches: list[np.ndarray]) -> Iterator[tuple[list[Any], np.ndarray, Bad]]:
         inputs = leaves(self._part(0))
@@ -111,6 +122,17 @@ def content_hash(arrays: list[np.ndarray]) -> str:
     return digest.hexdigest()
 
 
+# Rows are left out of a fingerprint so that no more bytes than this are read for it.
+_FINGERPRINT_BYTES = 64 << 20
+
+
+def sampled_hash(arrays: list[np.ndarray]) -> str:
+    """Hash of shapes, types and every n-th row."""
+    step = -(-sum(array.nbytes for array in arrays) // _FINGERPRINT_BYTES) or 1
+    shapes = [np.array([*array.shape, step]) for array in arrays]
+    return content_hash([*shapes, *(array[::step] for array in arrays)])
+
+
 class FileTable(Table):
     """Image files with labels, decoded ahead by the loader's threads.
 
@@ -122,6 +144,7 @@ class FileTable(Table):
         class_names: name of each class, or None.
         pixel_spec: how a file becomes an array.
         on_bad_image: "error" or "skip".
+        by_chance: whether the order of the files is another in each process.
     """
 
     def __init__(
@@ -132,8 +155,10 @@ class FileTable(Table):
         class_names: list[str] | None,
         pixel_spec: PixelSpec,
         on_bad_image: str = "error",
+        by_chance: bool = False,
     ) -> None:
         self.paths: list[str] = paths
+        self.by_chance = by_chance
         self.file_paths: list[str] | None = paths
         self.count: int = len(paths)
         self.labels: Any = labels
@@ -157,6 +182,25 @@ class FileTable(Table):
         for path in self.paths:
             digest.update(os.fsencode(path) + b"\0" + _file_state(path))
         return ("files", digest.hexdigest())
+
+    def fingerprint(self) -> Any:
+        """Names below their common folder, sizes and labels: the files may have been copied."""
+        top = os.path.dirname(os.path.commonprefix(self.paths))
+        digest = hashlib.sha256(repr(self.pixel_spec).encode())
+        for row in np.argsort(self._ranks()).tolist():
+            path = self.paths[row]
+            label = None if self.labels is None else int(self.labels[row])
+            size = os.stat(path).st_size if os.path.exists(path) else None
+            digest.update(os.fsencode(os.path.relpath(path, top)) + f"\0{size} {label};".encode())
+        return digest.hexdigest()
+
+    def ranks(self) -> np.ndarray | None:
+        return self._ranks() if self.by_chance else None
+
+    def _ranks(self) -> np.ndarray:
+        ranks = np.empty(self.count, np.int64)
+        ranks[sorted(range(self.count), key=self.paths.__getitem__)] = np.arange(self.count)
+        return ranks
 
     def targets(self, ids: np.ndarray) -> list[np.ndarray] | None:
         if self.label_mode is None:
@@ -201,7 +245,7 @@ class FileTable(Table):
 
     def remembering(self) -> "FileTable":
         twin = FileTable(self.paths, self.labels, self.label_mode, self.class_names,
-                         self.pixel_spec, self.on_bad_image)
+                         self.pixel_spec, self.on_bad_image, self.by_chance)
         twin.bad, twin._kept = self.bad, {}
         return twin
 

@@ -87,6 +87,7 @@ def image_dataset_from_directory(
     _check_split(validation_split, subset, shuffle, seed)
     if batch_size is not None and (isinstance(batch_size, bool) or int(batch_size) < 1):
         raise ValueError(f"batch_size must be at least 1 or None, got {batch_size!r}")
+    by_chance = bool(shuffle) and seed is None
     if seed is None:
         seed = int(np.random.randint(1_000_000))
 
@@ -105,7 +106,7 @@ def image_dataset_from_directory(
     def dataset(part: slice, shuffled: bool) -> Dataset:
         table = FileTable(
             paths[part], None if numbers is None else numbers[part], label_mode, names, spec,
-            on_bad_image)
+            on_bad_image, by_chance)
         return _chain(table, batch_size, shuffled, seed)
 
     n = len(paths)

@@ -295,6 +295,40 @@ class Optimizer:
         slots = self._slots[id(variable)][1]
         return [slots[role].core for role in self._slot_roles()]
 
+    def get_state(self, weights: Sequence[Any]) -> dict[str, Any]:
+        """Return step counter, learning rate and slots, for `set_state`.
+
+        Args:
+            weights: all weights of the model; slots are stored by their place in it.
+        """
+        rate = self._learning_rate
+        slots = [
+            [place, role, slot]
+            for place, variable in enumerate(weights)
+            for role, slot in self._slots.get(id(variable), (None, {}))[1].items()
+        ]
+        return {
+            "iterations": int(self._iterations),
+            "learning_rate": float(rate) if isinstance(rate, Scalar) else None,
+            "slots": slots,
+        }
+
+    def set_state(self, state: dict[str, Any], weights: Sequence[Any]) -> None:
+        """Take back what `get_state` returned.
+
+        Args:
+            state: what it returned, slots as arrays.
+            weights: all weights of the model, in the same order.
+        """
+        trainable = self._trainable
+        self.build([weights[place] for place in sorted({place for place, *_ in state["slots"]})])
+        self.build(trainable)
+        for place, role, value in state["slots"]:
+            self._slots[id(weights[place])][1][role].assign(value)
+        self._iterations.assign(state["iterations"])
+        if state["learning_rate"] is not None and isinstance(self._learning_rate, Scalar):
+            self._learning_rate.assign(state["learning_rate"])
+
     def exclude_from_weight_decay(
         self, var_list: Sequence[Any] | None = None, var_names: Sequence[str] | None = None
     ) -> None:

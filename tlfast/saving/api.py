@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -140,7 +141,8 @@ def _hdf5(write: Callable[[Any], None]) -> bytes:
         import h5py
 
     options = {"driver": "core", "backing_store": False, "libver": "earliest"}
-    with interrupts.deferred(), h5py.File("memory", "w", **options) as root:
+    name = f"memory {threading.get_ident()}"  # two files of one name cannot be open at once
+    with interrupts.deferred(), h5py.File(name, "w", **options) as root:
         write(root)
         root.flush()
         image: bytes = root.id.get_file_image()

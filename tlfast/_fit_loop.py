@@ -1,0 +1,211 @@
+"""The epochs and batches of one `fit`, from the start or from where an interrupted one was."""
+
+import logging
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from tlfast._steps import Steps
+from tlfast._warnings import ResumeWarning, user_level
+from tlfast.callbacks._backup import BackupAndRestore
+from tlfast.callbacks._base import CallbackList
+
+_log = logging.getLogger("tlfast")
+
+
+class FitLoop:
+    """Runs the epochs of a `fit`.
+
+    Args:
+        model: ready to be trained.
+        train, test: batches of training and validation; `test` may be None.
+        callbacks: all callbacks.
+        epochs: the numbers of the epochs.
+        validation_freq: see `fit`.
+        made_of: gives the fingerprint of this fit.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        train: Steps,
+        test: Steps | None,
+        callbacks: CallbackList,
+        epochs: range,
+        validation_freq: int | Sequence[int],
+        made_of: Any,
+    ) -> None:
+        self._model = model
+        self._train, self._test = train, test
+        self._callbacks = callbacks
+        self._epoch, self._end = epochs.start, epochs.stop
+        self._in_epoch = False
+        self._ended = False  # a callback said so before the interruption
+        self._validation_freq = validation_freq
+        self._logs: dict[str, Any] = {}
+        self._backup = _only_backup(callbacks)
+        if self._backup is not None:
+            train.keeps_place = True
+            self._backup._prepare(self.get_state, made_of())
+
+    def run(self) -> None:
+        """Train."""
+        self._callbacks.on_train_begin()
+        if self._backup is not None and (state := self._backup._load()) is not None:
+            self._go_on(state)
+        while self._epoch < self._end and not (self._ended and not self._in_epoch):
+            self._run_epoch()
+            if self._model.stop_training:
+                break
+        self._callbacks.on_train_end(self._logs)
+
+    def _run_epoch(self) -> None:
+        epoch, model = self._epoch, self._model
+        if not self._in_epoch:
+            model.reset_metrics()
+            self._callbacks.on_epoch_begin(epoch)
+            self._in_epoch = True
+        if not self._ended:
+            self._run_batches(epoch)
+        self._train.close()
+        logs = dict(model.get_metrics_result())
+        if self._test is not None and is_due(epoch, self._validation_freq):
+            results = model._run_evaluation(self._test, self._callbacks)
+            logs.update({f"val_{name}": value for name, value in results.items()})
+        # What is stored from here on goes on with the next epoch.
+        self._epoch, self._in_epoch, self._logs = epoch + 1, False, logs
+        self._callbacks.on_epoch_end(epoch, logs)
+
+    def _run_batches(self, epoch: int) -> None:
+        model = self._model
+        for step, batch in self._train.epoch(epoch):
+            self._callbacks.on_train_batch_begin(step)
+            model._train_step(batch)
+            self._callbacks.on_train_batch_end(step, model.get_metrics_result())
+            if model.stop_training:
+                break
+
+    # ---- interrupted and resumed -----------------------------------------------------------
+
+    def get_state(self) -> dict[str, Any]:
+        """Everything that the rest of the fit depends on; weights as the variables themselves."""
+        from tlfast._random_state import get_random_state
+
+        model = self._model
+        return {
+            "epoch": self._epoch,
+            "in_epoch": self._in_epoch,
+            "stop_training": bool(model.stop_training),
+            "logs": self._logs,
+            "weights": list(model.weights),
+            "seeds": [layer._seed for layer in _random_layers(model)],
+            "optimizer": model.optimizer.get_state(model.weights),
+            "metrics": _metrics_state(model) if self._in_epoch else None,
+            "training": self._train.get_state(),
+            "validation": None if self._test is None else self._test.get_state(),
+            "random": get_random_state(),
+            "callbacks": [[_kind(one), _state(one)] for one in self._others()],
+        }
+
+    def _go_on(self, state: dict[str, Any]) -> None:
+        """Go to where `get_state` was called."""
+        self._epoch, self._in_epoch = state["epoch"], state["in_epoch"]
+        _log.info(
+            "training goes on in epoch %d after %d batches",
+            self._epoch + 1, state["training"]["done"] if self._in_epoch else 0,
+        )  # fmt: skip
+        if self._in_epoch:  # what callbacks do in it is replaced by what was stored
+            self._model.reset_metrics()
+            self._callbacks.on_epoch_begin(self._epoch)
+        self._restore_model(state)
+        self._restore_callbacks(state["callbacks"])
+        self._restore_data(state)
+        self._logs = state["logs"]
+        self._ended = self._model.stop_training = state["stop_training"]
+
+    def _restore_model(self, state: dict[str, Any]) -> None:
+        model = self._model
+        for variable, value in zip(model.weights, state["weights"], strict=True):
+            variable.assign(value)
+        layers = _random_layers(model)
+        if [layer._seed for layer in layers] != state["seeds"]:
+            for layer, seed in zip(layers, state["seeds"], strict=True):
+                layer._seed = seed
+            model._engine.forget_graphs()
+        model.optimizer.set_state(state["optimizer"], model.weights)
+        if state["metrics"] is not None:
+            trackers, metrics = state["metrics"]
+            for tracker, sums in zip(_trackers(model), trackers, strict=True):
+                for variable, value in zip(tracker.variables, sums, strict=True):
+                    variable.assign(value)
+            model._compile_metrics.set_state(metrics, model._output_names_or_default())
+
+    def _restore_callbacks(self, states: list[Any]) -> None:
+        left = list(states)
+        new = []
+        for callback in self._others():
+            found = next((one for one in left if one[0] == _kind(callback)), None)
+            if found is None:
+                new += [_kind(callback)] * bool(_state(callback))
+                continue
+            left.remove(found)
+            if found[1] is not None and hasattr(callback, "set_state"):
+                callback.set_state(found[1])
+        gone = [kind for kind, value in left if value]
+        if new or gone:
+            warnings.warn(
+                "other callbacks than in the training that is resumed: new are "
+                f"{', '.join(new) or 'none'}; missing are {', '.join(gone) or 'none'}. New ones "
+                "start from here.",
+                ResumeWarning,
+                stacklevel=user_level(),
+            )
+
+    def _restore_data(self, state: dict[str, Any]) -> None:
+        from tlfast._random_state import set_random_state
+
+        if self._test is not None and state["validation"] is not None:
+            self._test.set_state(state["validation"], 0)
+        self._train.set_state(state["training"], self._epoch)
+        set_random_state(state["random"])
+
+    def _others(self) -> list[Any]:
+        return [one for one in self._callbacks.callbacks if one is not self._backup]
+
+
+def _only_backup(callbacks: CallbackList) -> BackupAndRestore | None:
+    found = [one for one in callbacks.callbacks if isinstance(one, BackupAndRestore)]
+    if len(found) > 1:
+        raise ValueError(
+            f"{len(found)} BackupAndRestore callbacks, but a training has one place to go on from"
+        )
+    return found[0] if found else None
+
+
+def _kind(callback: Any) -> str:
+    return type(callback).__name__
+
+
+def _state(callback: Any) -> dict[str, Any] | None:
+    """What a callback counts; None for one that does not say."""
+    return callback.get_state() if hasattr(callback, "get_state") else None
+
+
+def _random_layers(model: Any) -> list[Any]:
+    return [layer for layer in model._flatten_layers() if hasattr(layer, "_seed")]
+
+
+def _trackers(model: Any) -> list[Any]:
+    return [model._loss_tracker, *model._losses.trackers]
+
+
+def _metrics_state(model: Any) -> list[Any]:
+    trackers = [[v.numpy() for v in tracker.variables] for tracker in _trackers(model)]
+    return [trackers, model._compile_metrics.get_state()]
+
+
+def is_due(epoch: int, validation_freq: int | Sequence[int]) -> bool:
+    """Say whether an epoch is followed by a validation."""
+    if isinstance(validation_freq, int):
+        return (epoch + 1) % validation_freq == 0
+    return epoch + 1 in validation_freq
