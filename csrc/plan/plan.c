@@ -235,6 +235,7 @@ static tl_status create(tl_plan *plan, const tl_plan_spec *spec, tl_error *err)
     TL_DNN_GOTO(tl_dnn.stream_create(&plan->stream, tl_dnn.engine, dnnl_stream_in_order),
                 "making a stream");
     plan->run.stream = plan->stream;
+    plan->run.pool = plan->pool;
 fail:
     return status;
 }

@@ -3,6 +3,8 @@
 import warnings
 from typing import Any
 
+import numpy as np
+
 from tlfast.saving.errors import FormatError
 from tlfast.saving.hdf5_read import Dataset
 
@@ -29,7 +31,7 @@ class Plan:
 
         Args:
             owner: name of the layer, for messages.
-            variables: objects with `shape`, `path` and `assign`.
+            variables: `tlfast._variable.Variable` objects.
             datasets: as many datasets, of the same shapes.
         """
         if len(variables) != len(datasets):
@@ -75,6 +77,17 @@ class Plan:
                     "what fits"
                 )
             warnings.warn(text + ". They keep their values", stacklevel=4)
-        arrays = [dataset.read(tuple(variable.shape)) for variable, dataset in self._pairs]
-        for (variable, _), array in zip(self._pairs, arrays, strict=True):
-            variable.assign(array)
+        values = [_read(variable, dataset) for variable, dataset in self._pairs]
+        for (variable, _), value in zip(self._pairs, values, strict=True):
+            if isinstance(value, np.ndarray):
+                variable.assign(value)
+            else:
+                variable.adopt(value)
+
+
+def _read(variable: Any, dataset: Dataset) -> Any:
+    """An array, or a `_core.Variable` for a variable that has no values yet."""
+    shape = tuple(variable.shape)
+    if variable.dtype == "float32" and not variable.has_values:
+        return dataset.read_variable(shape)
+    return dataset.read(shape)
