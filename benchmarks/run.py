@@ -1,7 +1,8 @@
-"""Benchmarks: python benchmarks/run.py frozen | train [options]
+"""Benchmarks: python benchmarks/run.py frozen | train | files [options]
 
 frozen  a new head on a frozen network, beside Keras and scikit-learn    (frozen.py)
 train   one step through whole networks, beside Keras and PyTorch         (train.py)
+files   load_model with the first prediction, and save, beside Keras      (files.py)
 
 Each contender has its own process; they run in turns, so that a slow minute of the machine meets
 all of them. Outputs are compared before anything is timed. Ratios come first; the figures are kept
@@ -13,6 +14,7 @@ keras and scikit-learn, and torch, where they are not installed beside tlfast.
 
 import argparse
 
+import files
 import frozen
 import train
 
@@ -32,6 +34,14 @@ def main() -> None:
     command.add_argument("--network", choices=train.NETWORKS, action="append")
     command.add_argument("--contender", choices=train.CONTENDERS, action="append")
     command.set_defaults(run=train.run)
+    command = commands.add_parser("files", help=files.__doc__.splitlines()[0])
+    command.add_argument("--rounds", type=int, default=5)
+    command.add_argument("--network", choices=files.SIZES, action="append")
+    command.add_argument("--format", choices=files.FORMATS, action="append")
+    command.add_argument("--part", choices=files.PARTS, action="append")
+    command.add_argument("--writer", choices=files.WRITERS, action="append")
+    command.add_argument("--models", help="folder where the models are kept for the next run")
+    command.set_defaults(run=files.run)
     options = parser.parse_args()
     options.run(options)
 
