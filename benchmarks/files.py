@@ -2,12 +2,11 @@
 
 Each figure comes from a new process, tlfast and Keras in turns. Keras runs with TensorFlow's oneDNN
 kernels on and off, the faster one counts (saving does not use them). Loading counts from after the
-import to the first
-prediction of an image that is in memory, of the first article's model (network, pooling, dense
-head); the import and the whole process are given too. Files stand in the page cache, written by
-both libraries, and both must predict the same from each before anything is timed. Saving is that
-of ResNet50 with Adam's slots after one step; memory is the peak of the process while it saves over
-what it held just before.
+first article's imports to the first prediction of an image that is in memory, of the article's
+model (network, pooling, dense head); the import and the whole process are given too. Files stand in
+the page cache, written by both libraries, and both must predict the same from each before anything
+is timed. Saving is that of ResNet50 with Adam's slots after one step; memory is the peak of the
+process while it saves over what it held just before.
 """
 
 import argparse

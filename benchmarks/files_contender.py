@@ -53,13 +53,15 @@ def make(contender: str, network: str, folder: str) -> dict[str, Any]:
 def load(contender: str, file: str, image: str) -> dict[str, Any]:
     """Seconds of the import, of load_model, and of predict on one image; of both once more, as in
     the first article, which loads its model for every image."""
-    batch = np.load(image)
+    pixels = np.load(image)[0]
     times = [time.perf_counter()]
     keras = keras_of(contender)
-    load_model = keras.models.load_model  # tlfast's names are imported when they are first used
+    # The article's imports; tlfast's names are imported when they are first used.
+    load_model, prepare = keras.models.load_model, keras.preprocessing.image.img_to_array
     times.append(time.perf_counter())
     model = load_model(file)
     times.append(time.perf_counter())
+    batch = np.expand_dims(prepare(pixels), axis=0)
     first = model.predict(batch, verbose=0)
     times.append(time.perf_counter())
     model = load_model(file)
