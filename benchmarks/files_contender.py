@@ -80,7 +80,7 @@ def save(contender: str, network: str, file: str) -> dict[str, Any]:
     model.train_on_batch(
         np.zeros((2, size, size, 3), np.float32), np.eye(CLASSES, dtype=np.float32)[:2]
     )
-    values = [np.asarray(v) for v in (*model.weights, *model.optimizer.variables)]
+    values = [v.numpy() for v in (*model.weights, *model.optimizer.variables)]
     answer: dict[str, Any] = {"model": sum(v.nbytes for v in values) / 2**20}
     del values
     for name in ("first", "second"):  # the first one imports h5py

@@ -11,7 +11,7 @@ from tlfast.saving.atomic import replacing
 from tlfast.saving.config_json import parse_json, refuse_code
 from tlfast.saving.errors import FormatError
 from tlfast.saving.hdf5_read import SIGNATURE, Dataset, File
-from tlfast.saving.hdf5_write import Group, Image, lay_out
+from tlfast.saving.hdf5_write import Group, Image, lay_out, on_their_way
 from tlfast.saving.record import KEY, dump_record, restore_record, stored_backbones
 from tlfast.saving.source import Source, open_source
 
@@ -122,7 +122,7 @@ def save_weights(model: Any, filepath: Path, overwrite: bool = True) -> None:
 
 def _write_image(path: str, image: Image) -> None:
     with replacing(path) as file:
-        for piece in image.pieces():
+        for piece in on_their_way(file, image.pieces()):
             file.write(piece)
 
 

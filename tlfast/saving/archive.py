@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, BinaryIO
 
 from tlfast.saving.errors import FormatError
-from tlfast.saving.hdf5_write import Image
+from tlfast.saving.hdf5_write import Image, on_their_way
 from tlfast.saving.source import Source
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
@@ -42,7 +42,7 @@ def write_archive(
         archive.writestr(METADATA, json.dumps({**metadata, "date_saved": now}))
         archive.writestr(CONFIG, json.dumps(config))
         with archive.open(WEIGHTS, "w", force_zip64=weights.size > 1 << 31) as member:
-            for piece in weights.pieces():
+            for piece in on_their_way(file, weights.pieces()):
                 member.write(piece)
 
 
