@@ -1,12 +1,15 @@
 """Which dataset goes into which variable: decided and checked first, then done as a whole."""
 
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
 from tlfast.saving.errors import FormatError
 from tlfast.saving.hdf5_read import Dataset
+
+_LARGE = 16 << 20
 
 
 class Plan:
@@ -77,12 +80,27 @@ class Plan:
                     "what fits"
                 )
             warnings.warn(text + ". They keep their values", stacklevel=4)
-        values = [_read(variable, dataset) for variable, dataset in self._pairs]
+        values = _read_all(self._pairs)
         for (variable, _), value in zip(self._pairs, values, strict=True):
             if isinstance(value, np.ndarray):
                 variable.assign(value)
             else:
                 variable.adopt(value)
+
+
+def _read_all(pairs: list[tuple[Any, Dataset]]) -> list[Any]:
+    """The values for all variables; of large files a second thread reads every other array.
+
+    Most of the time goes to the system, which clears fresh memory and copies into it.
+    """
+    if sum(variable.nbytes for variable, _ in pairs) < _LARGE:
+        return [_read(variable, dataset) for variable, dataset in pairs]
+    values: list[Any] = [None] * len(pairs)
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(lambda: [_read(*pair) for pair in pairs[1::2]])
+        values[::2] = [_read(*pair) for pair in pairs[::2]]
+        values[1::2] = other.result()
+    return values
 
 
 def _read(variable: Any, dataset: Dataset) -> Any:
