@@ -184,7 +184,8 @@ static PyObject *variable_version(PyObject *self, void *unused)
 
 static PyMethodDef variable_methods[] = {
     {"from_file", variable_from_file, METH_VARARGS | METH_CLASS,
-     "from_file(shape, file, offset, /)\n--\n\nA variable with the float32 values at an offset of "
+     "from_file($type, shape, file, offset, /)\n--\n\nA variable with the float32 values at an "
+     "offset of "
      "a file descriptor."},
     {"numpy", variable_numpy, METH_NOARGS, "numpy($self)\n--\n\nA copy as float32 array."},
     {"copy_to", variable_copy_to, METH_VARARGS,
