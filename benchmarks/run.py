@@ -1,10 +1,11 @@
-"""Benchmarks: python benchmarks/run.py frozen | train | limit | growth | end [options]
+"""Benchmarks: python benchmarks/run.py frozen | train | limit | growth | files | end [options]
 
 frozen  a new head on a frozen network, beside Keras and scikit-learn    (frozen.py)
 train   one step through whole networks, beside Keras and PyTorch         (train.py)
 limit   the same step beside the sum of its convolution primitives        (limit.py)
 growth  time against images, memory against images, batch and image size  (growth.py)
 end     from an empty environment to a saved model, beside Keras           (end_to_end.py)
+files   load_model with the first prediction, and save, beside Keras      (files.py)
 
 Each contender has its own process; they run in turns, so that a slow minute of the machine meets
 all of them. Outputs are compared before anything is timed. Ratios come first; the figures are kept
@@ -17,6 +18,7 @@ keras and scikit-learn, and torch, where they are not installed beside tlfast.
 import argparse
 
 import end_to_end
+import files
 import frozen
 import growth
 import limit
@@ -50,6 +52,14 @@ def main() -> None:
     command.add_argument("--setting", choices=end_to_end.SETTINGS, action="append")
     command.add_argument("--share", type=float, default=1.0, help="of the images")
     command.set_defaults(run=end_to_end.run)
+    command = commands.add_parser("files", help=files.__doc__.splitlines()[0])
+    command.add_argument("--rounds", type=int, default=5)
+    command.add_argument("--network", choices=files.SIZES, action="append")
+    command.add_argument("--format", choices=files.FORMATS, action="append")
+    command.add_argument("--part", choices=files.PARTS, action="append")
+    command.add_argument("--writer", choices=files.WRITERS, action="append")
+    command.add_argument("--models", help="folder where the models are kept for the next run")
+    command.set_defaults(run=files.run)
     options = parser.parse_args()
     options.run(options)
 

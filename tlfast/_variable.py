@@ -113,6 +113,25 @@ class Variable:
             return self._held
 
     @property
+    def has_values(self) -> bool:
+        """Whether values were made or assigned; until then none are in memory."""
+        return self._held is not None
+
+    def adopt(self, made: Any) -> None:
+        """Replace the values by those of a core variable, without a copy if there are none yet.
+
+        Args:
+            made: `_core.Variable` of the same shape, which belongs to this variable from now on.
+        """
+        global _filled_bytes
+        with _lock:
+            if self._held is not None:
+                self._hold(made.numpy())
+                return
+            _filled_bytes += self.nbytes
+            self._held = made
+
+    @property
     def core(self) -> Any:
         """The `_core.Variable` that computations read and write."""
         if self.dtype != "float32":

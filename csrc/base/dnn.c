@@ -42,8 +42,7 @@ tl_status tl_dnn_load(const char *path, tl_error *err)
         *(void **)((char *)&tl_dnn + functions[i].offset) = symbol;
     }
     TL_TRY(check_version(path, err));
-    /* Plans hold their primitives; the library's own cache of 1,024 would only grow the process.
-     */
+    /* Plans hold their primitives; the library's own cache would only grow the process. */
     tl_dnn.set_primitive_cache_capacity(0);
     /* ONEDNN_DEFAULT_FPMATH_MODE in the environment must not change results silently. */
     tl_dnn.set_default_fpmath_mode(dnnl_fpmath_mode_strict);

@@ -129,19 +129,21 @@ static tl_status write_all(int file, const char *from, size_t bytes, int64_t off
     return TL_OK;
 }
 
-static bool read_all(int file, char *to, size_t bytes, int64_t offset)
+tl_status tl_os_read(int file, void *to, size_t bytes, int64_t offset, tl_error *err)
 {
-    while (bytes > 0) {
-        ssize_t n = pread(file, to, bytes, (off_t)offset);
+    for (char *at = to; bytes > 0;) {
+        ssize_t n = pread(file, at, bytes, (off_t)offset);
         if (n < 0 && errno == EINTR)
             continue;
-        if (n <= 0)
-            return false;
-        to += n;
+        if (n < 0)
+            return tl_fail_io(err, errno, "reading %zu bytes", bytes);
+        if (n == 0)
+            return tl_fail(err, TL_ARG, "the file ends %zu bytes before its values do", bytes);
+        at += n;
         offset += n;
         bytes -= (size_t)n;
     }
-    return true;
+    return TL_OK;
 }
 
 tl_status tl_os_page_out(void *ptr, size_t bytes, int file, int64_t offset, tl_error *err)
@@ -151,9 +153,10 @@ tl_status tl_os_page_out(void *ptr, size_t bytes, int file, int64_t offset, tl_e
     if (mmap(ptr, bytes, PROT_READ | PROT_WRITE, flags, file, (off_t)offset) != MAP_FAILED)
         return TL_OK;
     int code = errno;
+    tl_error unused = {0};
     /* A failed MAP_FIXED may have unmapped what was there: back to plain memory. */
     if (mmap(ptr, bytes, PROT_READ | PROT_WRITE, flags | MAP_ANONYMOUS, -1, 0) == MAP_FAILED ||
-        !read_all(file, ptr, bytes, offset))
+        tl_os_read(file, ptr, bytes, offset, &unused) != TL_OK)
         return tl_fail(err, TL_NOMEM, "not enough memory for %zu MB of weights", bytes >> 20);
     return tl_fail_io(err, code, "mapping %zu MB of weights", bytes >> 20);
 }

@@ -21,14 +21,13 @@ size_t tl_os_memory_available(void);
 tl_status tl_os_map(void **out, size_t bytes, const char *what, tl_error *err);
 void tl_os_unmap(void *ptr, size_t bytes);
 
-/* bytes of aligned memory for values that live long: zeroed, from TL_LARGE on outside the heap,
- * which the short-lived arrays of loading and initialising would fragment around them. Release
- * with tl_os_free_values and the same size. */
+/* bytes of aligned memory: zeroed, from TL_LARGE on outside the heap, which short-lived arrays
+ * would fragment around them. Release with tl_os_free_values and the same size. */
 #define TL_LARGE ((size_t)1 << 18)
 tl_status tl_os_alloc_values(void **out, size_t bytes, const char *what, tl_error *err);
 void tl_os_free_values(void *ptr, size_t bytes);
 
-/* Moves the bytes of a whole mapping of tl_os_map to the given place of a file, from where they
+/* Moves bytes from a page's start on to the given place of a file, from where they
  * are read again when touched: same address, same values, and memory that the system can take
  * back. A write makes that page the process' own again. The file may be closed and nameless
  * afterwards. offset is a multiple of TL_LARGE. */
@@ -36,6 +35,10 @@ tl_status tl_os_page_out(void *ptr, size_t bytes, int file, int64_t offset, tl_e
 
 /* Gives the pages of such a mapping back; every write since tl_os_page_out is lost. */
 void tl_os_drop_pages(void *ptr, size_t bytes);
+
+/* Fills memory with the bytes of a file from offset on, wherever its own position is. A file that
+ * ends before is TL_ARG. */
+tl_status tl_os_read(int file, void *to, size_t bytes, int64_t offset, tl_error *err);
 
 /* Gives pages of the heap that hold nothing back to the system. */
 void tl_os_trim(void);

@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "base/os.h"
+#include "base/values.h"
 
 tl_status tl_variable_create(tl_variable **out, int rank, const int64_t *dims, tl_error *err)
 {
@@ -19,7 +20,7 @@ tl_status tl_variable_create(tl_variable **out, int rank, const int64_t *dims, t
     tl_variable *v = NULL;
     TL_TRY(tl_calloc((void **)&v, 1, sizeof *v, "a variable", err));
     void *data = NULL;
-    tl_status status = tl_os_alloc_values(&data, bytes, "the values of a variable", err);
+    tl_status status = tl_values_alloc(&data, bytes, "the values of a variable", err);
     if (status != TL_OK) {
         tl_free(v);
         return status;
@@ -34,6 +35,11 @@ tl_status tl_variable_create(tl_variable **out, int rank, const int64_t *dims, t
     return TL_OK;
 }
 
+tl_status tl_variable_fill(tl_variable *v, int file, int64_t offset, tl_error *err)
+{
+    return tl_os_read(file, v->data, v->size * sizeof(float), offset, err);
+}
+
 void tl_variable_retain(tl_variable *variable)
 {
     atomic_fetch_add(&variable->references, 1);
@@ -43,7 +49,7 @@ void tl_variable_release(tl_variable *variable)
 {
     if (variable == NULL || atomic_fetch_sub(&variable->references, 1) != 1)
         return;
-    tl_os_free_values(variable->data, variable->size * sizeof(float));
+    tl_values_free(variable->data, variable->size * sizeof(float));
     tl_free(variable);
 }
 
@@ -66,10 +72,10 @@ void tl_variable_assign(tl_variable *v, const float *values)
     pthread_mutex_unlock(&guard);
 }
 
-void tl_variable_read(tl_variable *v, float *values)
+void tl_variable_read(tl_variable *v, size_t start, size_t n, float *values)
 {
     pthread_mutex_lock(&guard);
-    memcpy(values, v->data, v->size * sizeof(float));
+    memcpy(values, v->data + start, n * sizeof(float));
     drop_pages_locked(v);
     pthread_mutex_unlock(&guard);
 }

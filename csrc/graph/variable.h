@@ -27,12 +27,16 @@ typedef struct tl_variable {
 /* Zeroed; one reference, the caller's. */
 tl_status tl_variable_create(tl_variable **out, int rank, const int64_t *dims, tl_error *err);
 
+/* Gives a variable that nobody else knows yet the values that lie at offset of a file, in this
+ * machine's byte order. */
+tl_status tl_variable_fill(tl_variable *variable, int file, int64_t offset, tl_error *err);
+
 void tl_variable_retain(tl_variable *variable);
 void tl_variable_release(tl_variable *variable); /* NULL is fine; the last one frees */
 
-/* Copies size values in, and out. Any thread. */
+/* Copies all values in, and n of them out, from number start on. Any thread. */
 void tl_variable_assign(tl_variable *variable, const float *values);
-void tl_variable_read(tl_variable *variable, float *values);
+void tl_variable_read(tl_variable *variable, size_t start, size_t n, float *values);
 
 /* Between the two calls the holder may write data directly, on the compute thread. */
 void tl_variable_add_writer(tl_variable *variable);

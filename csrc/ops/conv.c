@@ -390,7 +390,7 @@ static tl_status refresh(tl_step *step, const tl_run *run, tl_error *err)
     tl_pack *packs[] = {state->kernel.pack, state->bias, state->kernel_backward.pack};
     for (size_t i = 0; i < sizeof packs / sizeof *packs; i++)
         if (packs[i] != NULL)
-            TL_TRY(tl_pack_refresh(packs[i], run->stream, err));
+            TL_TRY(tl_pack_refresh(run->pool, packs[i], run->stream, err));
     return TL_OK;
 }
 

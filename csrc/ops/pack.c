@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/os.h"
+#include "base/values.h"
 #include "kernels/winograd.h"
 
 struct tl_pool {
@@ -42,7 +43,7 @@ static void free_pack(tl_pack *pack)
         tl_variable_release(pack->norm[i]);
     if (pack->md != NULL)
         tl_dnn.memory_desc_destroy(pack->md);
-    tl_os_free_values(pack->data, pack->bytes);
+    tl_values_free(pack->data, pack->bytes);
     tl_free(pack);
 }
 
@@ -160,7 +161,7 @@ tl_status tl_pool_get(tl_pool *pool, tl_pack_kind kind, tl_variable *kernel, tl_
         TL_DNN_GOTO(tl_dnn.memory_desc_clone(&pack->md, md), "copying a weights layout");
         bytes = tl_dnn.memory_desc_get_size(md);
     }
-    TL_TRY_GOTO(tl_os_alloc_values((void **)&pack->data, bytes, "packed weights", err));
+    TL_TRY_GOTO(tl_values_alloc((void **)&pack->data, bytes, "packed weights", err));
     pack->bytes = bytes;
     pack->next = pool->first;
     pool->first = pack;
@@ -250,27 +251,46 @@ fail:
     return status;
 }
 
-static tl_status pack_kernel(tl_pack *pack, dnnl_stream_t stream, tl_error *err)
+/* The factors of all output channels; *out is the caller's. */
+static tl_status make_scales(const tl_pack *pack, float **out, tl_error *err)
+{
+    TL_TRY(tl_alloc_aligned((void **)out, (size_t)pack->n_out * sizeof(float),
+                            "folding batch norm", err));
+    for (int64_t c = 0; c < pack->n_out; c++)
+        (*out)[c] = norm_scale(pack, c);
+    return TL_OK;
+}
+
+/* The last axis (or the last two of a depthwise kernel) counts output channels. */
+static void scale_channels(const tl_pack *pack, const float *scale, float *scaled)
+{
+    const float *values = pack->kernel->data;
+    int64_t n_out = pack->n_out, rows = (int64_t)pack->kernel->size / n_out;
+#pragma omp parallel for
+    for (int64_t row = 0; row < rows; row++)
+        for (int64_t c = 0; c < n_out; c++)
+            scaled[row * n_out + c] = values[row * n_out + c] * scale[c];
+}
+
+static tl_status pack_kernel(tl_pool *pool, tl_pack *pack, dnnl_stream_t stream, tl_error *err)
 {
     tl_status status = TL_OK;
     dnnl_memory_desc_t md = NULL;
-    float *scaled = NULL;
+    float *scale = NULL, *allocated = NULL;
     float *values = pack->kernel->data;
-    size_t scaled_bytes = pack->kernel->size * sizeof(float);
+    size_t bytes = pack->kernel->size * sizeof(float);
     TL_TRY_GOTO(tl_kernel_md(&md, pack->kind, pack->kernel, pack->groups, err));
     if (pack->has_norm) {
-        /* the last axis (or the last two of a depthwise kernel) counts output channels */
-        TL_TRY_GOTO(tl_os_alloc_values((void **)&scaled, scaled_bytes, "folding batch norm", err));
-        for (int64_t c = 0; c < pack->n_out; c++) {
-            float scale = norm_scale(pack, c);
-            for (size_t i = (size_t)c; i < pack->kernel->size; i += (size_t)pack->n_out)
-                scaled[i] = values[i] * scale;
-        }
-        values = scaled;
+        TL_TRY_GOTO(make_scales(pack, &scale, err));
+        if (bytes > pool->arena_usable)
+            TL_TRY_GOTO(tl_os_alloc_values((void **)&allocated, bytes, "folding batch norm", err));
+        values = allocated != NULL ? allocated : pool->arena;
+        scale_channels(pack, scale, values);
     }
     TL_TRY_GOTO(reorder(md, values, pack->md, pack->data, stream, err));
 fail:
-    tl_os_free_values(scaled, scaled_bytes);
+    tl_free(scale);
+    tl_os_free_values(allocated, bytes);
     if (md != NULL)
         tl_dnn.memory_desc_destroy(md);
     return status;
@@ -279,16 +299,13 @@ fail:
 static tl_status pack_winograd(tl_pack *pack, tl_error *err)
 {
     float *scale = NULL;
-    TL_TRY(tl_alloc_aligned((void **)&scale, (size_t)pack->n_out * sizeof(float),
-                            "folding batch norm", err));
-    for (int64_t c = 0; c < pack->n_out; c++)
-        scale[c] = norm_scale(pack, c);
+    TL_TRY(make_scales(pack, &scale, err));
     tl_winograd_pack(pack->kernel->data, scale, pack->kernel->dims[2], pack->n_out, pack->data);
     tl_free(scale);
     return TL_OK;
 }
 
-tl_status tl_pack_refresh(tl_pack *pack, dnnl_stream_t stream, tl_error *err)
+tl_status tl_pack_refresh(tl_pool *pool, tl_pack *pack, dnnl_stream_t stream, tl_error *err)
 {
     uint64_t version = current_version(pack);
     if (pack->version == version)
@@ -301,7 +318,7 @@ tl_status tl_pack_refresh(tl_pack *pack, dnnl_stream_t stream, tl_error *err)
     else if (pack->kind == TL_PACK_WINOGRAD)
         TL_TRY(pack_winograd(pack, err));
     else
-        TL_TRY(pack_kernel(pack, stream, err));
+        TL_TRY(pack_kernel(pool, pack, stream, err));
     pack->version = version;
     tl_variable_drop_pages(pack->kernel);
     return TL_OK;

@@ -67,7 +67,8 @@ tl_status tl_pool_get(tl_pool *pool, tl_pack_kind kind, tl_variable *kernel, tl_
 tl_status tl_kernel_md(dnnl_memory_desc_t *md, tl_pack_kind kind, const tl_variable *kernel,
                        int64_t groups, tl_error *err);
 
-/* Packs again if a variable has changed since. */
-tl_status tl_pack_refresh(tl_pack *pack, dnnl_stream_t stream, tl_error *err);
+/* Packs again if a variable has changed since; the pool's arena, which no plan is using, may be
+ * written. */
+tl_status tl_pack_refresh(tl_pool *pool, tl_pack *pack, dnnl_stream_t stream, tl_error *err);
 
 #endif

@@ -49,6 +49,7 @@ typedef struct tl_build {
 /* What steps get while they run. */
 typedef struct tl_run {
     dnnl_stream_t stream;
+    tl_pool *pool;  /* whose plan runs */
     uint64_t seed;  /* of this step: dropout and augmentation draw from (seed, element) */
     int64_t n_rows; /* rows of the batch that carry data; the others are padding */
 } tl_run;

@@ -186,6 +186,15 @@ static tl_status create_steps(tl_plan *plan, tl_error *err)
     return TL_OK;
 }
 
+/* Networks repeat their convolutions: within a plan, equal ones share the code made for them. */
+static tl_status create_primitives(tl_plan *plan, tl_error *err)
+{
+    tl_dnn.set_primitive_cache_capacity(1 << 10);
+    tl_status status = create_steps(plan, err);
+    tl_dnn.set_primitive_cache_capacity(0); /* plans hold their primitives */
+    return status;
+}
+
 /* What backward reads: at first, what forward wrote. */
 static void keep_everything(tl_plan *plan)
 {
@@ -229,12 +238,13 @@ static tl_status create(tl_plan *plan, const tl_plan_spec *spec, tl_error *err)
     TL_TRY(make_gradient_region(plan, err));
     keep_everything(plan);
     TL_TRY(tl_plan_choose_repeats(plan, err));
-    TL_TRY(create_steps(plan, err));
+    TL_TRY(create_primitives(plan, err));
     TL_TRY(tl_plan_place(plan, err));
     TL_TRY(bind_steps(plan, err));
     TL_DNN_GOTO(tl_dnn.stream_create(&plan->stream, tl_dnn.engine, dnnl_stream_in_order),
                 "making a stream");
     plan->run.stream = plan->stream;
+    plan->run.pool = plan->pool;
 fail:
     return status;
 }

@@ -12,31 +12,71 @@ typedef struct {
     PyObject_HEAD tl_pool *pool; /* one reference */
 } pool_object;
 
+/* The rank, -1 after an error; a rank over TL_MAX_RANK is for the core to refuse. */
+static int parse_shape(PyObject *shape, int64_t dims[TL_MAX_RANK])
+{
+    PyObject *sequence = PySequence_Tuple(shape);
+    if (sequence == NULL)
+        return -1;
+    Py_ssize_t rank = PyTuple_Size(sequence);
+    for (Py_ssize_t i = 0; i < rank && i < TL_MAX_RANK; i++)
+        dims[i] = PyLong_AsLongLong(PyTuple_GetItem(sequence, i));
+    Py_DECREF(sequence);
+    return PyErr_Occurred() ? -1 : (int)rank;
+}
+
+/* Takes over the caller's reference. */
+static PyObject *wrap(PyTypeObject *type, tl_variable *variable)
+{
+    variable_object *self = (variable_object *)PyType_GenericAlloc(type, 0);
+    if (self == NULL)
+        tl_variable_release(variable);
+    else
+        self->variable = variable;
+    return (PyObject *)self;
+}
+
 static PyObject *variable_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"shape", NULL};
     PyObject *shape;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O:Variable", names, &shape))
         return NULL;
-    PyObject *sequence = PySequence_Tuple(shape);
-    if (sequence == NULL)
+    int64_t dims[TL_MAX_RANK] = {0};
+    int rank = parse_shape(shape, dims);
+    if (rank < 0)
+        return NULL;
+    tl_variable *variable;
+    tl_error err = {0};
+    if (tl_variable_create(&variable, rank, dims, &err) != TL_OK)
+        return tl_py_raise(tl_py_type_state(type), &err);
+    return wrap(type, variable);
+}
+
+static PyObject *variable_from_file(PyObject *type, PyObject *args)
+{
+    PyObject *shape;
+    int file;
+    long long offset;
+    if (!PyArg_ParseTuple(args, "OiL:from_file", &shape, &file, &offset))
         return NULL;
     int64_t dims[TL_MAX_RANK] = {0};
-    Py_ssize_t rank = PyTuple_Size(sequence);
-    for (Py_ssize_t i = 0; i < rank && i < TL_MAX_RANK; i++)
-        dims[i] = PyLong_AsLongLong(PyTuple_GetItem(sequence, i));
-    Py_DECREF(sequence);
-    if (PyErr_Occurred())
+    int rank = parse_shape(shape, dims);
+    if (rank < 0)
         return NULL;
-    variable_object *self = (variable_object *)PyType_GenericAlloc(type, 0);
-    if (self == NULL)
-        return NULL;
+    tl_variable *variable;
     tl_error err = {0};
-    if (tl_variable_create(&self->variable, (int)rank, dims, &err) != TL_OK) {
-        Py_DECREF(self);
-        return tl_py_raise(tl_py_type_state(type), &err);
+    tl_status status = tl_variable_create(&variable, rank, dims, &err);
+    if (status == TL_OK) {
+        Py_BEGIN_ALLOW_THREADS
+        status = tl_variable_fill(variable, file, offset, &err);
+        Py_END_ALLOW_THREADS
+        if (status != TL_OK)
+            tl_variable_release(variable);
     }
-    return (PyObject *)self;
+    if (status != TL_OK)
+        return tl_py_raise(tl_py_type_state((PyTypeObject *)type), &err);
+    return wrap((PyTypeObject *)type, variable);
 }
 
 static void variable_dealloc(PyObject *self)
@@ -56,8 +96,29 @@ static PyObject *variable_numpy(PyObject *self, PyObject *unused)
         dims[i] = v->dims[i];
     PyObject *array = PyArray_SimpleNew(v->rank, dims, NPY_FLOAT32);
     if (array != NULL)
-        tl_variable_read(v, PyArray_DATA((PyArrayObject *)array));
+        tl_variable_read(v, 0, v->size, PyArray_DATA((PyArrayObject *)array));
     return array;
+}
+
+static PyObject *variable_copy_to(PyObject *self, PyObject *args)
+{
+    tl_variable *v = ((variable_object *)self)->variable;
+    PyObject *object;
+    Py_ssize_t start;
+    if (!PyArg_ParseTuple(args, "On:copy_to", &object, &start))
+        return NULL;
+    PyArrayObject *array = (PyArrayObject *)object;
+    if (!PyArray_Check(object) || PyArray_TYPE(array) != NPY_FLOAT32 || !PyArray_ISCARRAY(array)) {
+        PyErr_SetString(PyExc_TypeError, "expected a writable contiguous float32 array");
+        return NULL;
+    }
+    size_t n = (size_t)PyArray_SIZE(array);
+    if (start < 0 || (size_t)start > v->size || n > v->size - (size_t)start)
+        return PyErr_Format(PyExc_ValueError,
+                            "%zu values from number %zd on; the variable has %zu", n, start,
+                            v->size);
+    tl_variable_read(v, (size_t)start, n, PyArray_DATA(array));
+    Py_RETURN_NONE;
 }
 
 static PyObject *variable_assign(PyObject *self, PyObject *value)
@@ -122,7 +183,15 @@ static PyObject *variable_version(PyObject *self, void *unused)
 }
 
 static PyMethodDef variable_methods[] = {
+    {"from_file", variable_from_file, METH_VARARGS | METH_CLASS,
+     "from_file($type, shape, file, offset, /)\n--\n\nA variable with the float32 values at an "
+     "offset of "
+     "a file descriptor."},
     {"numpy", variable_numpy, METH_NOARGS, "numpy($self)\n--\n\nA copy as float32 array."},
+    {"copy_to", variable_copy_to, METH_VARARGS,
+     "copy_to($self, array, start, /)\n--\n\nFill a float32 array with the values from number "
+     "start "
+     "on, in row-major order."},
     {"assign", variable_assign, METH_O,
      "assign($self, value, /)\n--\n\nReplace all values; the shape must be equal."},
     {"page_out", variable_page_out, METH_VARARGS,

@@ -2,19 +2,17 @@
 
 import json
 import os
-import threading
-from collections.abc import Callable
 from typing import Any
 
 from tlfast._backbones import weights_loaded
-from tlfast._packages import needed
 from tlfast._serialization import serialize
-from tlfast.saving import archive, interrupts, legacy_h5, weights_h5
+from tlfast.saving import archive, legacy_h5, weights_h5
 from tlfast.saving.atomic import replacing
 from tlfast.saving.building import build_model, compile_model
 from tlfast.saving.config_json import parse_json
 from tlfast.saving.errors import FormatError
 from tlfast.saving.hdf5_read import SIGNATURE, Dataset, File
+from tlfast.saving.hdf5_write import Group, Image, lay_out, on_their_way
 from tlfast.saving.record import (
     KEY,
     dump_record,
@@ -80,12 +78,11 @@ def save_model(
         config["compile_config"] = {}
     optimizer = getattr(model, "optimizer", None) if include_optimizer else None
     if legacy:
-        content = _hdf5(lambda root: _write_legacy(root, model, config, include_optimizer))
-        with replacing(path) as file:
-            file.write(content)
+        image = lay_out(lambda root: _write_legacy(root, model, config, include_optimizer))
+        _write_image(path, image)
         return
     metadata = {"keras_version": legacy_h5.FORMAT_VERSION, KEY: json.loads(dump_record(model))}
-    weights = _hdf5(lambda root: weights_h5.write_weights(root, model, optimizer, as_stored=True))
+    weights = lay_out(lambda root: weights_h5.write_weights(root, model, optimizer, as_stored=True))
     with replacing(path) as file:
         archive.write_archive(file, config, metadata, weights)
 
@@ -114,39 +111,29 @@ def save_weights(model: Any, filepath: Path, overwrite: bool = True) -> None:
     _check_overwrite(path, overwrite)
     optimizer = getattr(model, "optimizer", None)
 
-    def write(root: Any) -> None:
+    def write(root: Group) -> None:
         if path.endswith(".weights.h5"):
             weights_h5.write_weights(root, model, optimizer)
         else:
             legacy_h5.write_weights(root, model)
         _write_record(root, model)
 
-    content = _hdf5(write)
+    _write_image(path, lay_out(write))
+
+
+def _write_image(path: str, image: Image) -> None:
     with replacing(path) as file:
-        file.write(content)
+        for piece in on_their_way(file, image.pieces()):
+            file.write(piece)
 
 
-def _write_legacy(root: Any, model: Any, config: dict[str, Any], optimizer: bool) -> None:
+def _write_legacy(root: Group, model: Any, config: dict[str, Any], optimizer: bool) -> None:
     legacy_h5.write_model(root, model, config, optimizer)
     _write_record(root, model)
 
 
-def _write_record(root: Any, model: Any) -> None:
+def _write_record(root: Group, model: Any) -> None:
     root.attrs[KEY] = dump_record(model)
-
-
-def _hdf5(write: Callable[[Any], None]) -> bytes:
-    """Return the content of an HDF5 file made in memory; libhdf5 never opens a real one."""
-    with needed("saving models", "h5py"):
-        import h5py
-
-    options = {"driver": "core", "backing_store": False, "libver": "earliest"}
-    name = f"memory {threading.get_ident()}"  # two files of one name cannot be open at once
-    with interrupts.deferred(), h5py.File(name, "w", **options) as root:
-        write(root)
-        root.flush()
-        image: bytes = root.id.get_file_image()
-    return image
 
 
 def _check_built(model: Any) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, BinaryIO
 
 from tlfast.saving.errors import FormatError
+from tlfast.saving.hdf5_write import Image, on_their_way
 from tlfast.saving.source import Source
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
@@ -20,7 +21,6 @@ _LIMITS = {CONFIG: 16 << 20, METADATA: 16 << 20, WEIGHTS: 8 << 30}
 _MAX_MEMBERS = 1000
 _MAX_NAME = 1024
 _MAX_DIRECTORY = 1 << 20
-_PIECE = 16 << 20
 # What zipfile raises for damaged archives.
 _ZIP_ERRORS = (
     zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, NotImplementedError,
@@ -29,7 +29,7 @@ _ZIP_ERRORS = (
 
 
 def write_archive(
-    file: BinaryIO, config: dict[str, Any], metadata: dict[str, Any], weights: memoryview | bytes
+    file: BinaryIO, config: dict[str, Any], metadata: dict[str, Any], weights: Image
 ) -> None:
     """Write a `.keras` archive.
 
@@ -43,10 +43,9 @@ def write_archive(
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr(METADATA, json.dumps({**metadata, "date_saved": now}))
         archive.writestr(CONFIG, json.dumps(config))
-        with archive.open(WEIGHTS, "w", force_zip64=len(weights) > 1 << 31) as member:
-            # In pieces, so that Ctrl-C is heard between them.
-            for start in range(0, len(weights), _PIECE):
-                member.write(memoryview(weights)[start : start + _PIECE])
+        with archive.open(WEIGHTS, "w", force_zip64=weights.size > 1 << 31) as member:
+            for piece in on_their_way(file, weights.pieces()):
+                member.write(piece)
 
 
 def read_archive(source: Source) -> dict[str, bytes]:

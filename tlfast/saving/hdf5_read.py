@@ -13,7 +13,7 @@ links, external storage, virtual datasets, compound and other non-numeric data.
 import math
 import os
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -233,18 +233,48 @@ class Dataset:
         Raises:
             FormatError: another shape, damaged data, or more data than the file can hold.
         """
-        if shape is not None and tuple(shape) != self.shape:
-            raise FormatError(f"{self.where}: has shape {self.shape}, but {tuple(shape)} is needed")
+        self._check_shape(shape)
         bfloat16 = self._is_bfloat16()
         stored = np.dtype("<u2") if bfloat16 else self._type.dtype
         if stored is None:
             raise FormatError(f"{self.where}: holds {self._type.kind} data, not numbers")
-        total = math.prod(self.shape) * stored.itemsize
-        self.file.spend_data(total, self.where)
-        array = self._read_stored(stored, total)
+        array = self._read_stored(stored, self._stored_bytes(stored))
         if bfloat16:
             return (array.astype(np.uint32) << 16).view(np.float32)
         return array if stored.isnative else array.astype(stored.newbyteorder("="))
+
+    def read_variable(self, shape: tuple[int, ...]) -> Any:
+        """Return the data as a new `_core.Variable`, in one copy where the file allows it.
+
+        Args:
+            shape: the shape that is needed; checked before anything is allocated.
+
+        Raises:
+            FormatError: as from `read`.
+        """
+        self._check_shape(shape)
+        stored = self._type.dtype
+        cur = self._layout
+        cur.pos = 0
+        if stored == np.float32 and stored.isnative and (cur.uint(1), cur.uint(1)) == (3, 1):
+            address = self._contiguous_address(cur, self._stored_bytes(stored))
+            if address is not None:
+                return self.file.source.read_variable(address, self.shape)
+        from tlfast import _core
+
+        made = _core.Variable(self.shape)
+        made.assign(self.read())
+        return made
+
+    def _check_shape(self, shape: tuple[int, ...] | None) -> None:
+        if shape is not None and tuple(shape) != self.shape:
+            raise FormatError(f"{self.where}: has shape {self.shape}, but {tuple(shape)} is needed")
+
+    def _stored_bytes(self, stored: np.dtype) -> int:
+        """The size of the data, checked before anything is allocated."""
+        total = math.prod(self.shape) * stored.itemsize
+        self.file.spend_data(total, self.where)
+        return total
 
     def _is_bfloat16(self) -> bool:
         return (
@@ -278,22 +308,30 @@ class Dataset:
         return np.frombuffer(data[:total], stored).reshape(self.shape).copy()
 
     def _contiguous(self, cur: Cursor, stored: np.dtype, total: int) -> np.ndarray:
+        address = self._contiguous_address(cur, total)
+        if address is None:
+            return np.zeros(self.shape, stored)
+        array = np.empty(self.shape, stored)
+        self.file.source.read_into(address, array)
+        return array
+
+    def _contiguous_address(self, cur: Cursor, total: int) -> int | None:
+        """Where the data lies; None for data never written, which HDF5 reads as the fill value,
+        zero in Keras' files."""
         if self._filters.ids:
             raise FormatError(f"{self.where}: filters on contiguous data")
         address, size = cur.uint(8), cur.uint(8)
-        if address == UNDEFINED:  # never written: HDF5 gives the fill value, zero in Keras files
+        if address == UNDEFINED:
             if total > MAX_BLOCK:
                 raise FormatError(f"{self.where}: declares {total} bytes but stores none")
-            return np.zeros(self.shape, stored)
+            return None
         # Checked before the allocation: the bytes must exist.
         if size < total or address + total > self.file.source.size:
             raise FormatError(
                 f"{self.where}: needs {total} bytes at {address}, but the file has "
                 f"{self.file.source.size}; it is truncated or damaged"
             )
-        array = np.empty(self.shape, stored)
-        self.file.source.read_into(address, array)
-        return array
+        return address
 
     def _chunked(self, cur: Cursor, stored: np.dtype) -> np.ndarray:
         rank = cur.uint(1) - 1

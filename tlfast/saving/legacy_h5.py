@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tlfast._serialization import serialize
-from tlfast.saving import interrupts
+from tlfast.saving import hdf5_write
 from tlfast.saving.errors import FormatError
 from tlfast.saving.hdf5_read import Dataset, Group
 from tlfast.saving.plan import Plan
@@ -25,11 +25,13 @@ _FULL_ONLY = ("module", "registered_name", "build_config", "compile_config")
 # ---- writing
 
 
-def write_model(root: Any, model: Any, config: dict[str, Any], include_optimizer: bool) -> None:
-    """Write a full model into an empty h5py file.
+def write_model(
+    root: hdf5_write.Group, model: Any, config: dict[str, Any], include_optimizer: bool
+) -> None:
+    """Write a full model into an empty file.
 
     Args:
-        root: an empty `h5py.File`.
+        root: its root group.
         model: a built model.
         config: the model as `tlfast._serialization.serialize` gives it.
         include_optimizer: also write the compile arguments and the optimizer's variables.
@@ -92,8 +94,8 @@ def _training_config(compiled: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def write_weights(group: Any, model: Any) -> None:
-    """Write the weights of all layers into an empty h5py group."""
+def write_weights(group: hdf5_write.Group, model: Any) -> None:
+    """Write the weights of all layers into an empty group."""
     _write_names(group, "layer_names", [layer.name for layer in model.layers])
     group.attrs["backend"] = "tensorflow"
     group.attrs["keras_version"] = FORMAT_VERSION
@@ -103,7 +105,7 @@ def write_weights(group: Any, model: Any) -> None:
     _write_named(group.create_group("top_level_model_weights"), [])
 
 
-def _write_named(group: Any, variables: list[Any]) -> None:
+def _write_named(group: hdf5_write.Group, variables: list[Any]) -> None:
     names: list[str] = []
     for variable in variables:
         name = variable.path
@@ -112,11 +114,10 @@ def _write_named(group: Any, variables: list[Any]) -> None:
         names.append(name)
     _write_names(group, "weight_names", names)
     for name, variable in zip(names, variables, strict=True):
-        interrupts.check()
-        group.create_dataset(name, data=np.asarray(variable.numpy()))
+        group.write(name, variable)
 
 
-def _write_names(group: Any, name: str, texts: list[str]) -> None:
+def _write_names(group: hdf5_write.Group, name: str, texts: list[str]) -> None:
     raw = [text.encode("utf-8") for text in texts]
     n_parts = 1
     parts = [np.asarray(raw)]

@@ -1,6 +1,7 @@
 """Which dataset goes into which variable: decided and checked first, then done as a whole."""
 
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from tlfast.saving.errors import FormatError
 from tlfast.saving.hdf5_read import Dataset
 
 _SHOWN = 5  # layers told of in full, and further ones by name
+_LARGE = 16 << 20
 
 
 class Plan:
@@ -34,7 +36,7 @@ class Plan:
 
         Args:
             owner: name of the layer, for messages.
-            variables: objects with `shape`, `path` and `assign`.
+            variables: `tlfast._variable.Variable` objects.
             datasets: as many datasets, of the same shapes.
         """
         if len(variables) != len(datasets):
@@ -86,9 +88,35 @@ class Plan:
                     "what fits"
                 )
             warnings.warn(shown(text, 2000) + ". They keep their values", stacklevel=4)
-        arrays = [dataset.read(tuple(variable.shape)) for variable, dataset in self._pairs]
-        for (variable, _), array in zip(self._pairs, arrays, strict=True):
-            variable.assign(array)
+        values = _read_all(self._pairs)
+        for (variable, _), value in zip(self._pairs, values, strict=True):
+            if isinstance(value, np.ndarray):
+                variable.assign(value)
+            else:
+                variable.adopt(value)
+
+
+def _read_all(pairs: list[tuple[Any, Dataset]]) -> list[Any]:
+    """The values for all variables; of large files a second thread reads every other array.
+
+    Most of the time goes to the system, which clears fresh memory and copies into it.
+    """
+    if sum(variable.nbytes for variable, _ in pairs) < _LARGE:
+        return [_read(variable, dataset) for variable, dataset in pairs]
+    values: list[Any] = [None] * len(pairs)
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(lambda: [_read(*pair) for pair in pairs[1::2]])
+        values[::2] = [_read(*pair) for pair in pairs[::2]]
+        values[1::2] = other.result()
+    return values
+
+
+def _read(variable: Any, dataset: Dataset) -> Any:
+    """An array, or a `_core.Variable` for a variable that has no values yet."""
+    shape = tuple(variable.shape)
+    if variable.dtype == "float32" and not variable.has_values:
+        return dataset.read_variable(shape)
+    return dataset.read(shape)
 
 
 def _is_integer(dtype: str | np.dtype) -> bool:

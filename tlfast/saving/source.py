@@ -1,10 +1,11 @@
 """Bounded random access to a model or weight file: the only way file bytes are opened."""
 
 import io
+import math
 import os
 import stat
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 
@@ -62,6 +63,21 @@ class Source:
             if not count:
                 raise FormatError(f"{self.name}: the file was shortened while it was read")
             done += count
+
+    def read_variable(self, offset: int, shape: tuple[int, ...]) -> Any:
+        """Return a new `_core.Variable` with the float32 values that start at `offset`."""
+        from tlfast import _core
+
+        count = math.prod(shape)
+        self._check(offset, 4 * count)
+        if self._data is not None:
+            made = _core.Variable(shape)
+            made.assign(np.frombuffer(self._data, np.float32, count, offset).reshape(shape))
+            return made
+        try:
+            return _core.Variable.from_file(shape, self._descriptor, offset)
+        except ValueError as exc:
+            raise FormatError(f"{self.name}: the file was shortened while it was read") from exc
 
     def file(self) -> BinaryIO:
         """Return a new file object on the same content, to be closed by the caller."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from tlfast._naming import to_snake_case
 from tlfast._warnings import user_level
-from tlfast.saving import interrupts
+from tlfast.saving import hdf5_write
 from tlfast.saving.hdf5_read import Dataset, Group
 from tlfast.saving.plan import Plan
 
@@ -56,11 +56,13 @@ def walk(
     yield from visit("", model)
 
 
-def write_weights(root: Any, model: Any, optimizer: Any = None, as_stored: bool = False) -> None:
-    """Write a model's weights, and an optimizer's variables, into an h5py group.
+def write_weights(
+    root: hdf5_write.Group, model: Any, optimizer: Any = None, as_stored: bool = False
+) -> None:
+    """Write a model's weights, and an optimizer's variables, into an empty group.
 
     Args:
-        root: an empty `h5py.Group`.
+        root: the group.
         model: a built model.
         optimizer: a built optimizer, or None.
         as_stored: for the weights beside a config; see `walk`.
@@ -71,12 +73,11 @@ def write_weights(root: Any, model: Any, optimizer: Any = None, as_stored: bool 
         _write_vars(root, "optimizer/", optimizer.name, optimizer.variables)
 
 
-def _write_vars(root: Any, path: str, name: str, variables: list[Any]) -> None:
+def _write_vars(root: hdf5_write.Group, path: str, name: str, variables: list[Any]) -> None:
     group = root.create_group(f"{path}vars")
     group.attrs["name"] = name
     for index, variable in enumerate(variables):
-        interrupts.check()
-        group.create_dataset(str(index), data=np.asarray(variable.numpy()))
+        group.write(str(index), variable)
 
 
 def read_weights(root: Group, model: Any, where: str, skip_mismatch: bool = False) -> None:
