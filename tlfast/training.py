@@ -19,6 +19,7 @@ from tlfast._compiled import CompiledLosses, CompiledMetrics
 from tlfast._fine_tune import FineTuning
 from tlfast._memory_plan import MemoryPlan, plan_memory
 from tlfast._metric_base import Mean
+from tlfast._recipe._recorder import Recorder
 from tlfast._rows import split_rows, unpacked
 from tlfast._steps import Steps
 from tlfast.callbacks._base import CallbackList, History, plain_logs
@@ -273,6 +274,23 @@ class Trainer(FineTuning, BatchCalls):
                     f"time. Received: sample_weight={sample_weight!r}, "
                     f"class_weight={class_weight!r}"
                 )
+        recorder = Recorder(
+            self,
+            (x, y, sample_weight),
+            None if validation_data is None else unpacked(validation_data),
+            {
+                "batch_size": batch_size,
+                "epochs": epochs,
+                "shuffle": shuffle,
+                "class_weight": class_weight,
+                "validation_split": validation_split,
+                "initial_epoch": initial_epoch,
+                "steps_per_epoch": steps_per_epoch,
+                "validation_steps": validation_steps,
+                "validation_batch_size": validation_batch_size,
+                "validation_freq": validation_freq,
+            },
+        )
         if validation_split and validation_data is None:
             (x, y, sample_weight), validation_data = split_rows(
                 (x, y, sample_weight), validation_split
@@ -297,15 +315,19 @@ class Trainer(FineTuning, BatchCalls):
         test = validation and Steps(self._engine, validation, False)
         callbacks = self._callback_list(callbacks, verbose, epochs, train.num_batches, fit=True)
         self._check_monitors(callbacks, validation is not None)
+        recorder.watch(callbacks)
         self.history.backbones = _backbones.names(self)
         self.stop_training = False
         if cache_features is not None:
             self._engine.cache_features = cache_features
         self._engine.begin_fit(keep_features=True)
+        whole = False
         try:
             epoch_numbers = range(initial_epoch, epochs)
             self._fit_epochs(train, test, callbacks, epoch_numbers, validation_freq)
+            whole = True
         finally:
+            recorder.close(whole)
             self._engine.end_fit()
             train.close()
             if test:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tlfast._errors import did_you_mean
+from tlfast._recipe._maps import Traced
 from tlfast._tensor import KerasTensor, Shape
 from tlfast.layers._base import Layer
 from tlfast.layers._checks import check_data_format
@@ -47,6 +48,12 @@ class Rescaling(Layer):
                 )
         self.scale = scale
         self.offset = offset
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if args and isinstance(args[0], Traced):
+            scale, offset = (np.asarray(value).tolist() for value in (self.scale, self.offset))
+            return args[0].then("rescaling", scale=scale, offset=offset)
+        return super().__call__(*args, **kwargs)
 
     def _check_input(self, inputs: list[KerasTensor]) -> None:
         super()._check_input(inputs)
