@@ -192,8 +192,7 @@ def settle(wanted: dict[str, Any]) -> None:
     from tlfast import _core
 
     threads, exact = wanted.get("threads"), wanted.get("exact")
-    good = isinstance(threads, int) and not isinstance(threads, bool) and 1 <= threads <= 1024
-    if not good or not isinstance(exact, bool):
+    if type(threads) is not int or not 1 <= threads <= 1024 or not isinstance(exact, bool):
         raise CannotReproduce(f"recipe.made_with: threads={threads!r}, exact={exact!r}")
     _core.set_num_threads(threads)
     _core.set_winograd(not exact)
@@ -286,7 +285,9 @@ class _Repetition:
         weights = model.weights
         places = [place for place, _ in beside["factors"]] + beside["undecayed"]
         if any(place >= len(weights) for place in places):
-            raise CannotReproduce(f"recipe.fits[{number - 1}].optimizer names more weights than are")
+            raise CannotReproduce(
+                f"recipe.fits[{number - 1}].optimizer names more weights than are"
+            )
         optimizer.set_rate_factors([(weights[i], factor) for i, factor in beside["factors"]])
         if beside["undecayed"] and not beside["carried"]:
             optimizer.exclude_from_weight_decay([weights[i] for i in beside["undecayed"]])

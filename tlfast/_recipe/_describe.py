@@ -74,8 +74,8 @@ class Description:
 
     def _unknown(self, what: str, kind: str) -> dict[str, Any]:
         self.reasons.append(
-            f"the {what} are a {kind}, whose code is no part of the file; folders of images, arrays "
-            "and datasets made of them can be recorded"
+            f"the {what} are a {kind}, whose code is no part of the file; folders of images, "
+            "arrays and datasets made of them can be recorded"
         )
         return {"kind": "unknown"}
 
@@ -111,7 +111,9 @@ class Description:
                 f"the {what} are {table.count} files; hashes of {MAX_FILES} are kept at most"
             )
         if table.bad:
-            self.reasons.append(f"{len(table.bad)} images of the {what} were left out as unreadable")
+            self.reasons.append(
+                f"{len(table.bad)} images of the {what} were left out as unreadable"
+            )
 
         def take(recipe: dict[str, Any], hashes: list[bytes]) -> None:
             made = _file_list(table, hashes)
@@ -269,6 +271,7 @@ def _structure(node: Any) -> Any:
         return None
     if type(node.table) is ArrayTable:
         return map_leaves(lambda array: None, node.table.structure)
+    assert isinstance(node.table, FileTable)
     return None if node.table.label_mode is None else (None, None)
 
 

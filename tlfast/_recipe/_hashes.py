@@ -127,7 +127,7 @@ def file_hashes(paths: Sequence[str], stopped: Callable[[], bool] = bool) -> lis
             break
         try:
             found.append(file_hash(path))
-        except OSError:  # the loader says what is wrong with it, or leaves it out as it was asked to
+        except OSError:  # the loader says what is wrong with it, or leaves it out
             found.append(UNREADABLE * 4)
     return found
 

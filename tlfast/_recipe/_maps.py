@@ -1,8 +1,8 @@
 """Functions given to `map`, written down as operations where they consist of known ones.
 
-The function's names are looked at first: it may use numbers, NumPy and tlfast, so calling it changes
-nothing. It is then called once with `Traced` values, which note what is done to them. Repeating it
-does the same operations on arrays in the same order, which gives the same bits.
+The function's names are looked at first: it may use numbers, NumPy and tlfast, so calling it
+changes nothing. It is then called once with `Traced` values, which note what is done to them.
+Repeating it does the same operations on arrays in the same order, which gives the same bits.
 """
 
 import builtins

@@ -62,8 +62,8 @@ class Store:
         """
         if self.folder is None:
             raise CannotReproduce(
-                f"the model was trained on {made['count']} image files; --data DIR names the folder "
-                "that holds them"
+                f"the model was trained on {made['count']} image files; --data DIR names the "
+                "folder that holds them"
             )
         wanted = _split(made["files"])
         if len(wanted) != made["count"]:
@@ -80,10 +80,11 @@ class Store:
         if made["labels"] is not None:
             labels = labels_of(made)
             numbers, counts = np.unique(labels[missing], return_counts=True)
-            for number, count in list(zip(numbers.tolist(), counts.tolist(), strict=True))[:_LISTED]:
-                names = made["class_names"] or []
+            names = made["class_names"] or []
+            for number, count in zip(numbers.tolist()[:_LISTED], counts.tolist(), strict=False):
                 name = names[number] if 0 <= number < len(names) else str(number)
-                lines.append(f"class {name}: {count} of {int((labels == number).sum())} are missing")
+                total = int((labels == number).sum())
+                lines.append(f"class {name}: {count} of {total} are missing")
         return lines
 
 
@@ -106,7 +107,8 @@ def _arrays_of(path: str) -> list[np.ndarray]:
         loaded = np.load(path, allow_pickle=False)
         arrays = [loaded] if isinstance(loaded, np.ndarray) else [loaded[key] for key in loaded]
     except (ValueError, EOFError) as error:
-        raise CannotReproduce(f"{path}: not an .npz or .npy file of plain arrays ({error})") from error
+        text = f"{path}: not an .npz or .npy file of plain arrays ({error})"
+        raise CannotReproduce(text) from error
     return [array for array in arrays if array.dtype.kind in "biuf"]
 
 

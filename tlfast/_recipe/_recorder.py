@@ -196,7 +196,7 @@ class Recorder(Callback):
         shuffled = self._data["kind"] == "arrays" and self._arguments["shuffle"]
         if shuffled and global_seed() is None:
             reasons.append(
-                "the arrays were shuffled without a seed; call keras.utils.set_random_seed(1) before"
+                "the arrays were shuffled without a seed; call keras.utils.set_random_seed before"
             )
         return global_seed()
 

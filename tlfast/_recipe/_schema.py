@@ -28,7 +28,7 @@ def check(recipe: object) -> None:
     version = recipe.get("format") if isinstance(recipe, dict) else None
     if isinstance(version, int) and not isinstance(version, bool) and version > FORMAT:
         raise FormatError(
-            f"recipe.format is {version}, made by a newer version of tlfast; this one reads {FORMAT}"
+            f"recipe.format is {version}, of a newer version of tlfast; this one reads {FORMAT}"
         )
     _RECIPE(recipe, "recipe")
     assert isinstance(recipe, dict)
@@ -50,10 +50,14 @@ def _check_places(fit: dict[str, Any], number: int, where: str) -> None:
     for place, node in enumerate(fit["nodes"]):
         for key in ("of", "and"):
             if key in node and node[key] >= place:
-                raise FormatError(f"{where}.nodes[{place}].{key} is {node[key]}, not an earlier one")
+                raise FormatError(
+                    f"{where}.nodes[{place}].{key} is {node[key]}, not an earlier one"
+                )
         kept = node.get("kept")
         if kept and "fit" in kept and kept["fit"] >= number:
-            raise FormatError(f"{where}.nodes[{place}].kept.fit is {kept['fit']}, not an earlier one")
+            raise FormatError(
+                f"{where}.nodes[{place}].kept.fit is {kept['fit']}, not an earlier one"
+            )
     for key in ("data", "validation"):
         used = (fit[key] or {}).get("node", -1)
         if used >= len(fit["nodes"]):
@@ -206,7 +210,7 @@ def _json(value: Any, where: str) -> None:
 def _arrays(value: Any, where: str) -> None:
     """Hashes of arrays, in tuples, lists and dicts."""
     if isinstance(value, dict) and len(value) == 1:
-        (name, inner), = value.items()
+        ((name, inner),) = value.items()
         if name in ("tuple", "list"):
             return _list(_arrays, _MAX_NODES)(inner, f"{where}.{name}")
         if name == "dict":
@@ -306,8 +310,8 @@ _NODE = _by("step", {
     "batch": _object({**_OF, "size": _whole(1, _MAX_ROWS), "drop": _flag}),
     **dict.fromkeys(("take", "skip", "repeat"), _object({**_OF, "count": _SIGNED})),
     "shuffle": _object({
-        **_OF, "buffer": _whole(1, 1 << 62), "anew": _flag, "seeds": _list(_whole(-(1 << 64), 1 << 64), 2, 2),
-        "drawn": _whole(0, 1 << 40),
+        **_OF, "buffer": _whole(1, 1 << 62), "anew": _flag,
+        "seeds": _list(_whole(-(1 << 64), 1 << 64), 2, 2), "drawn": _whole(0, 1 << 40),
     }),
 })  # fmt: skip
 _ARGUMENTS = _object({
@@ -324,7 +328,8 @@ _EARLY = _object({
     "baseline": _maybe(_number), "restore_best_weights": _flag, "start_from_epoch": _number,
 })  # fmt: skip
 _CALLBACK = _by("name", {
-    "EarlyStopping": _object({"config": _EARLY}), "TerminateOnNaN": _object({"config": _object({})}),
+    "EarlyStopping": _object({"config": _EARLY}),
+    "TerminateOnNaN": _object({"config": _object({})}),
 })  # fmt: skip
 _FIT = _object({
     "made_with": _map(_json, 20),
@@ -368,5 +373,6 @@ _LIST = _object({
 }, classes=_list(_row(_COUNT, _HASH), 1 << 20))  # fmt: skip
 _RECIPE = _object(
     {"format": _one_of(FORMAT), "fits": _list(_FIT, _MAX_FITS), "data": _map(_LIST, _MAX_NODES)},
-    changed=_flag, left_out=_text(),
+    changed=_flag,
+    left_out=_text(),
 )

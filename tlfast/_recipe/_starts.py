@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tlfast._recipe import _hashes
-from tlfast._recipe._errors import CannotReproduce, Difference
+from tlfast._recipe._errors import CannotReproduce
 from tlfast.saving import archive
 from tlfast.saving.errors import FormatError
 from tlfast.saving.hdf5_read import SIGNATURE, Dataset, File, Group
@@ -78,8 +78,8 @@ class Starts:
             hint = "they came from there when the model was trained"
         return CannotReproduce(
             f"fit {number}: the start values of {len(left)} variables ({some}) are neither what "
-            "their initializers draw from the recorded seeds nor in a pretrained file here; name the "
-            f"model or weight file they were loaded from with --start FILE ({hint})"
+            "their initializers draw from the recorded seeds nor in a pretrained file here; name "
+            f"the model or weight file they were loaded from with --start FILE ({hint})"
         )
 
 
@@ -101,7 +101,7 @@ def _pretrained(name: str) -> list[str]:
 
 
 def arrays_of(path: str) -> Iterator[np.ndarray]:
-    """All arrays of numbers in a model or weight file, in every layout a layer may have made of them.
+    """All arrays in a model or weight file, in every layout that a layer may have made of them.
 
     Args:
         path: a `.keras` or HDF5 file, or a file of PyTorch weights in its older form.

@@ -95,7 +95,7 @@ def _hdf5(source: Source, keep: list[str]) -> tuple[dict[str, int], Callable[[An
 
 
 def _copy(group: Group, copy: Any) -> None:
-    """Copy attributes, datasets and groups; the file is read by our own reader, h5py only writes."""
+    """Copy attributes, datasets and groups, read by our own reader; h5py only writes."""
     _copy_attributes(group, copy)
     for name in group.keys():
         interrupts.check()

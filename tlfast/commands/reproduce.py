@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 HELP = "train a saved model again by the recipe in its file, and compare"
 DESCRIPTION = (
-    "Trains the model of a file again as its recipe says and compares all weights bit by bit. Images "
-    "and arrays are found by the hashes of their content: their names and folders do not matter. Exit "
-    "status: 0 identical, 1 different, 2 not possible."
+    "Trains the model of a file again as its recipe says and compares all weights bit by bit. "
+    "Images and arrays are found by the hashes of their content: their names and folders do not "
+    "matter. Exit status: 0 identical, 1 different, 2 not possible."
 )
 
 
@@ -23,9 +23,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of `tlfast reproduce`."""
     parser.add_argument("model", metavar="MODEL", help="a .keras or .h5 file")
     parser.add_argument("--data", metavar="DIR",
-                        help="folder that holds the images of the training, at any depth")  # fmt: skip
+                        help="folder that holds the training images, at any depth")  # fmt: skip
     parser.add_argument("--arrays", metavar="FILE", nargs="+", default=[],
-                        help=".npz or .npy files that hold the arrays of the training")  # fmt: skip
+                        help=".npz or .npy files that hold the training arrays")  # fmt: skip
     parser.add_argument("--start", metavar="FILE", nargs="+", default=[],
                         help="model or weight files that the training began with, where it did not "
                         "begin with random or ImageNet weights")  # fmt: skip

@@ -16,7 +16,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of `tlfast strip`."""
     parser.add_argument("model", metavar="MODEL", help="a .keras, .h5 or .weights.h5 file")
     parser.add_argument("--output", metavar="FILE",
-                        help="write there and leave MODEL as it is (default: replace it)")  # fmt: skip
+                        help="write there and leave MODEL (default: replace it)")  # fmt: skip
     parser.add_argument("--class-names", action="store_true",
                         help="take the names of the classes out, too")  # fmt: skip
 

@@ -49,11 +49,9 @@ class Rescaling(Layer):
         self.scale = scale
         self.offset = offset
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if args and isinstance(args[0], Traced):
-            scale, offset = (np.asarray(value).tolist() for value in (self.scale, self.offset))
-            return args[0].then("rescaling", scale=scale, offset=offset)
-        return super().__call__(*args, **kwargs)
+    def _trace(self, value: Traced) -> Traced:
+        scale, offset = (np.asarray(given).tolist() for given in (self.scale, self.offset))
+        return value.then("rescaling", scale=scale, offset=offset)
 
     def _check_input(self, inputs: list[KerasTensor]) -> None:
         super()._check_input(inputs)
