@@ -110,10 +110,6 @@ class Description:
             self.reasons.append(
                 f"the {what} are {table.count} files; hashes of {MAX_FILES} are kept at most"
             )
-        if table.bad:
-            self.reasons.append(
-                f"{len(table.bad)} images of the {what} were left out as unreadable"
-            )
 
         def take(recipe: dict[str, Any], hashes: list[bytes]) -> None:
             made = _file_list(table, hashes)

@@ -1,4 +1,4 @@
-"""Short hashes of weights, optimizer states, arrays and files."""
+"""Short hashes of weights, arrays and files."""
 
 import base64
 import hashlib
@@ -37,8 +37,8 @@ def array_bytes(array: np.ndarray) -> memoryview:
 
 
 def variable_hash(variable: Any) -> bytes:
-    """Hash of the numbers of a layer's variable or of an optimizer's slot."""
-    if getattr(variable, "dtype", "float32") != "float32":
+    """Hash of the numbers of a layer's variable."""
+    if variable.dtype != "float32":
         return short(array_bytes(variable.numpy()))
     version: int = variable.core.version
     known = _known.get(variable)
@@ -69,36 +69,6 @@ def mark(model: Any) -> str:
 def all_weights(model: Any) -> str:
     """The hash of all weights."""
     return joined(weight_hashes(model.weights))
-
-
-def optimizer_hash(model: Any) -> str:
-    """The hash of step counter and slots, those that are still zero left out."""
-    optimizer = model.optimizer
-    parts = [int(optimizer.iterations).to_bytes(8, "little")]
-    for place, variable in enumerate(model.weights):
-        for role, slot in sorted(optimizer._slots.get(id(variable), (None, {}))[1].items()):
-            if not _is_zero(slot):
-                parts += [f"{place} {role}".encode(), variable_hash(slot)]
-    return joined(parts)
-
-
-def is_fresh(optimizer: Any) -> bool:
-    """Whether an optimizer has made no step and remembers nothing."""
-    slots = [slot for _, made in optimizer._slots.values() for slot in made.values()]
-    return int(optimizer.iterations) == 0 and all(map(_is_zero, slots))
-
-
-def _is_zero(slot: Any) -> bool:
-    return variable_hash(slot) == _zeros(tuple(slot.shape))
-
-
-_zero_hashes: dict[tuple[int, ...], bytes] = {}
-
-
-def _zeros(shape: tuple[int, ...]) -> bytes:
-    if shape not in _zero_hashes:
-        _zero_hashes[shape] = short(array_bytes(np.zeros(shape, np.float32)))
-    return _zero_hashes[shape]
 
 
 def array_hash(array: np.ndarray) -> str:
@@ -171,6 +141,8 @@ class Background:
         jobs, self._jobs = self._jobs, []
         if self._error is not None and jobs:
             raise self._error
+        for compute, _ in jobs[len(self._results) :]:  # a forked process has no such thread
+            self._results.append(compute())
         for (_, take), result in zip(jobs, self._results, strict=True):
             take(result)
         self._results = []

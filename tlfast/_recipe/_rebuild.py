@@ -2,7 +2,7 @@
 
 import os
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,11 @@ from tlfast.data._pixels import PixelSpec
 from tlfast.data._random import Philox
 from tlfast.data._tables import ArrayTable, FileTable
 from tlfast.data.dataset import Dataset
+from tlfast.data.directory import ENDINGS
 from tlfast.preprocessing import _iterators
 from tlfast.preprocessing.image import ImageDataGenerator
 
-_ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+_ENDINGS = (*ENDINGS, *_iterators.ENDINGS)
 _LISTED = 10
 
 
@@ -33,8 +34,10 @@ class Store:
         self.folder = folder
         self.files: dict[bytes, str] = {} if folder is None else _by_hash(image_files(folder))
         self.arrays: dict[str, np.ndarray] = {}
+        self._given = 0
         for path in arrays:
             for array in _arrays_of(path):
+                self._given += 1
                 for form in (array, array.astype(np.float32)):  # flow() makes float32 of images
                     self.arrays[_hashes.array_hash(form)] = form
 
@@ -48,7 +51,7 @@ class Store:
         if found is None:
             what = f"an array of shape {tuple(entry['shape'])}, type {np.dtype(entry['type']).name}"
             raise CannotReproduce(
-                f"{what} with hash {entry['hash']} is not among the {len(self.arrays) // 2} arrays "
+                f"{what} with hash {entry['hash']} is not among the {self._given} arrays "
                 "given; --arrays FILE.npz gives the arrays that the model was trained on"
             )
         return found
@@ -90,8 +93,13 @@ class Store:
 
 def image_files(folder: str) -> list[str]:
     """All image files below a folder, sorted, so that the same one of two equal files is taken."""
-    found = []
-    for root, _, names in os.walk(folder, followlinks=False):
+    found: list[str] = []
+    seen: set[str] = set()
+    for root, folders, names in os.walk(folder, followlinks=True):
+        if os.path.realpath(root) in seen:  # a link that leads back
+            folders.clear()
+            continue
+        seen.add(os.path.realpath(root))
         found += [os.path.join(root, name) for name in names if name.lower().endswith(_ENDINGS)]
     return sorted(found)
 
@@ -330,8 +338,3 @@ def set_random_state(stored: dict[str, Any]) -> None:
         np.random.set_state((kind, _hashes.from_text(key, "<u4").astype(np.uint32), *rest))
     except (ValueError, TypeError) as error:
         raise CannotReproduce(f"the recorded random state is damaged: {error}") from error
-
-
-def counts(lists: Iterable[dict[str, Any]]) -> int:
-    """Files in all lists."""
-    return sum(made["count"] for made in lists)

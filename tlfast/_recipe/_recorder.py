@@ -128,9 +128,10 @@ class Recorder(Callback):
     def _entry(self, before: dict[str, Any] | None) -> dict[str, Any]:
         model, optimizer = self.model, self.model.optimizer
         reasons = list(self._described.reasons)
-        carried = before is not None and before["optimizer"] == _hashes.optimizer_hash(model)
-        fresh = _hashes.is_fresh(optimizer)
-        if not fresh and not carried:
+        step = int(optimizer.iterations)
+        # What it remembers belongs to a number of steps; to hash it would cost as much as saving.
+        carried = step > 0 and before is not None and before["step"] == step
+        if step > 0 and not carried:
             reasons.append(
                 "the optimizer begins with a state that no fit of the recipe left (train_on_batch, "
                 "or weights loaded with an optimizer)"
@@ -141,8 +142,8 @@ class Recorder(Callback):
             "layers": _layer_state(model),
             "compile": _compiled(model, reasons),
             "optimizer": {
-                "carried": bool(carried and not fresh),
-                "step": int(optimizer.iterations),
+                "carried": carried,
+                "step": step,
                 **_beside_config(model),
             },
             "arguments": self._plain_arguments(),
@@ -158,7 +159,7 @@ class Recorder(Callback):
             "steps": {},
             "epochs": [],
             "ended": None,
-            "end": {"weights": "", "optimizer": "", "step": int(optimizer.iterations)},
+            "end": {"weights": "", "step": step},
         }
 
     def _start(self, before: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -248,7 +249,6 @@ def _steps_done(model: Any, entry: dict[str, Any]) -> int:
 def _set_end(model: Any, entry: dict[str, Any]) -> None:
     entry["end"] = {
         "weights": _hashes.all_weights(model),
-        "optimizer": _hashes.optimizer_hash(model),
         "step": int(model.optimizer.iterations),
     }
 

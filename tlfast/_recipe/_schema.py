@@ -360,7 +360,7 @@ _FIT = _object({
     "steps": _map(_HASH, 64),
     "epochs": _list(_object({"weights": _HASH, "logs": _map(_number, 1000)}), MAX_EPOCHS),
     "ended": _one_of("whole", "interrupted", None),
-    "end": _object({"weights": _HASH, "optimizer": _HASH, "step": _whole(0, 1 << 53)}),
+    "end": _object({"weights": _HASH, "step": _whole(0, 1 << 53)}),
 })  # fmt: skip
 _PIXELS = _object({
     **dict.fromkeys(("height", "width"), _whole(1, 1 << 20)), "channels": _one_of(1, 3, 4),

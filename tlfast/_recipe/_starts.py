@@ -34,7 +34,6 @@ class Starts:
 
         Raises:
             CannotReproduce: some are nowhere.
-            Difference: an initializer gives other values than it gave.
         """
         variables = model.weights
         raw = _hashes.from_text(start["weights"], np.uint8).tobytes()
@@ -45,21 +44,19 @@ class Starts:
                 f"one has {len(variables)}"
             )
         missing: dict[bytes, list[Any]] = {}
-        drawn: list[Any] = []
         for variable, key, seed in zip(variables, wanted, start["seeds"], strict=True):
             if _hashes.variable_hash(variable) == key:
                 continue
             values = _initial(variable, seed)
             if _hashes.short(_hashes.array_bytes(values)) == key:
                 variable.assign(values)
-                continue
-            missing.setdefault(key, []).append(variable)
-            drawn += [variable] if seed is not None else []
+            else:
+                missing.setdefault(key, []).append(variable)
         if missing:
             self._search(missing, start["files"])
         if missing:
             left = [variable.path for group in missing.values() for variable in group]
-            raise self._error(left, [variable.path for variable in drawn], number)
+            raise CannotReproduce(_not_found(left, number))
 
     def _search(self, missing: dict[bytes, list[Any]], names: Sequence[str]) -> None:
         """Assign what is found in files, and take it out of `missing`."""
@@ -70,17 +67,14 @@ class Starts:
             if not missing:
                 return
 
-    def _error(self, left: list[str], drawn: list[str], number: int) -> Exception:
-        some = ", ".join(left[:5]) + (", ..." if len(left) > 5 else "")
-        if len(left) == len(drawn) and not self._paths and number == 1:
-            hint = "or they were drawn by another version of NumPy or tlfast"
-        else:
-            hint = "they came from there when the model was trained"
-        return CannotReproduce(
-            f"fit {number}: the start values of {len(left)} variables ({some}) are neither what "
-            "their initializers draw from the recorded seeds nor in a pretrained file here; name "
-            f"the model or weight file they were loaded from with --start FILE ({hint})"
-        )
+
+def _not_found(paths: list[str], number: int) -> str:
+    some = ", ".join(paths[:5]) + (", ..." if len(paths) > 5 else "")
+    return (
+        f"fit {number}: the start values of {len(paths)} variables ({some}) are neither what their "
+        "initializers draw from the recorded seeds nor in a pretrained file here. If they were "
+        "loaded from a model or weight file, name it with --start FILE"
+    )
 
 
 def _initial(variable: Any, seed: int | None) -> np.ndarray:

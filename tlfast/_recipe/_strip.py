@@ -85,8 +85,6 @@ def _hdf5(source: Source, keep: list[str]) -> tuple[dict[str, int], Callable[[An
         record = parse_json(text, f"{source.name}: {KEY}") if isinstance(text, str) else {}
         stays, goes = _parted(record, keep, source.name)
         _copy(file.root, copy)
-        if KEY in copy.attrs:
-            del copy.attrs[KEY]
         if stays:
             copy.attrs[KEY] = json.dumps(stays)
         copy.flush()
@@ -108,6 +106,8 @@ def _copy(group: Group, copy: Any) -> None:
 
 def _copy_attributes(found: Group | Dataset, copy: Any) -> None:
     for name in found.attrs:
+        if name == KEY:
+            continue  # never written: libhdf5 would leave the bytes of a deleted one in the file
         value = found.attrs.get(name)
         if name == "dtype" and value == "bfloat16" and isinstance(found, Dataset):
             continue  # it was read, and is written, as float32
