@@ -4,6 +4,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import venv
@@ -264,6 +265,27 @@ def test_in_another_virtual_environment(arrays, tmp_path):
         done = subprocess.run(words, capture_output=True, text=True, timeout=100, cwd=tmp_path)
         assert done.returncode == 0 and wanted in done.stdout, done.stdout + done.stderr
     assert sys.prefix != str(tmp_path / "other")
+
+
+@pytest.mark.skipif(
+    not hasattr(keras.callbacks, "BackupAndRestore"), reason="needs BackupAndRestore"
+)
+def test_resumed_after_two_kills(tmp_path, capsys):
+    """The first kill falls into the first epoch, the second between two."""
+    (tmp_path / "kills").write_text("3 10")
+    command = [sys.executable, made.__file__, "resumed", tmp_path]
+    place = {**os.environ, "PYTHONPATH": str(Path(tlfast.__file__).parent.parent)}
+    statuses = [
+        subprocess.run(command, env=place, capture_output=True, timeout=200).returncode
+        for _ in range(3)
+    ]
+    assert statuses == [-signal.SIGKILL, -signal.SIGKILL, 0]
+    recipe = recipe_of(load_model(tmp_path / "resumed.keras"))
+    assert len(recipe["fits"]) == 1 and len(recipe["fits"][0]["epochs"]) == 4
+    assert sorted(map(int, recipe["fits"][0]["steps"])) == [1, 2, 4]
+    words = ["--data", tmp_path / "images"]
+    status, printed = reproduce(capsys, tmp_path / "resumed.keras", *words)
+    assert status == 0 and "identical: sha256 " in printed, printed
 
 
 # ---- different ---------------------------------------------------------------------------------

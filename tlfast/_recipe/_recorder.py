@@ -11,7 +11,7 @@ import numpy as np
 
 from tlfast._recipe import _hashes
 from tlfast._recipe._describe import Description
-from tlfast._recipe._schema import FORMAT, is_readable
+from tlfast._recipe._schema import FORMAT, check, is_readable
 from tlfast.callbacks._base import Callback
 
 # Callbacks of the package that leave weights alone, or only set rates, which are recorded.
@@ -122,6 +122,22 @@ class Recorder(Callback):
         if entry is not None:
             _set_end(self.model, entry)
             entry["ended"] = "whole" if whole else "interrupted"
+
+    def get_state(self) -> dict[str, Any]:
+        """The recipe so far, for a callback that stores where a training is."""
+        complete(self.model)
+        return {"recipe": json.dumps(raw_record(self.model)["recipe"])}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on with the recipe of the training that is taken up.
+
+        Raises:
+            FormatError: it is no recipe.
+        """
+        recipe = json.loads(state["recipe"])
+        check(recipe)
+        complete(self.model)
+        raw_record(self.model)["recipe"] = recipe
 
     # ---- the entry ---------------------------------------------------------------------------
 
