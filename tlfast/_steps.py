@@ -4,6 +4,8 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from tlfast._warnings import DataWarning
 
 _LISTED = 20  # skipped images named in the warning
@@ -16,6 +18,9 @@ class Steps:
         engine: makes batches of a source.
         source: the data; it knows how many batches an epoch has and where the next one starts.
         training: shuffled and augmented, or in order and plain.
+
+    Attributes:
+        batch: the batch handed out last.
     """
 
     def __init__(self, engine: Any, source: Any, training: bool) -> None:
@@ -24,6 +29,7 @@ class Steps:
         self._training = training
         self._learned: int | None = None
         self._current: Any = None
+        self.batch: Any = None
         self._bad: dict[str, str] = {}
 
     @property
@@ -46,6 +52,7 @@ class Steps:
         step = -1
         for step, batch in enumerate(self._current):
             self._bad.update({str(path): str(reason) for path, reason in batch.bad or ()})
+            self.batch = batch
             yield step, batch
         self.close()
         if step < 0 and self._learned is None:
@@ -55,11 +62,24 @@ class Steps:
             )
         self._learned = step + 1
 
+    def inputs(self) -> list[np.ndarray]:
+        """Return the inputs of the last batch, read again where only their features were kept."""
+        if self.batch.x is None:
+            self.batch.x, _, _ = next(self._source.pixels([self.batch.ids]))
+        return [np.asarray(x) for x in self.batch.x]
+
+    def files(self) -> list[str]:
+        """Return the image file of each row of the last batch; [] where that is not known."""
+        paths = self._source.file_paths
+        if paths is None or self.batch.ids is None:
+            return []
+        return [str(paths[i]) for i in self.batch.ids]
+
     def close(self) -> None:
         """Stop the threads that decode ahead; called at the end, normal or not."""
         if hasattr(self._current, "close"):
             self._current.close()
-        self._current = None
+        self._current = self.batch = None
 
     def report_bad(self) -> None:
         """Warn with the list of images that were skipped."""

@@ -12,7 +12,8 @@
 typedef struct conv_state {
     bool winograd;          /* forward runs without a primitive */
     bool winograd_backward; /* so does the gradient back to the source */
-    bool own_weights;       /* and the gradient of the weights */
+    /* The gradients of the weights by a loop of ours, or NULL for the primitive. */
+    void (*backward_weights_loop)(const tl_step *step);
     tl_primitive forward, backward_data, backward_weights;
     tl_conv_kernel kernel, kernel_backward;
     tl_pack *bias;              /* borrowed from the pool, or NULL */
@@ -248,7 +249,7 @@ static tl_status create_winograd_backward(tl_build *build, tl_step *step, tl_err
 {
     conv_state *state = step->state;
     const tl_node *node = step->node;
-    step->work_bytes[TL_WORK_BACKWARD] = tl_winograd_work_backward(step);
+    step->work_bytes[TL_WORK_BACKWARD] = tl_winograd_work_backward_data(step);
     if (step->wants_diff_weights[0])
         return TL_OK;
     return tl_pool_get(build->pool, TL_PACK_WINOGRAD_TRANSPOSED, node->weights[0], NULL, NULL,
@@ -297,6 +298,21 @@ fail:
     return status;
 }
 
+/* True where the gradients of the weights need no primitive. */
+static bool choose_weights_loop(tl_step *step)
+{
+    conv_state *state = step->state;
+    if (tl_depthwise_fits(step)) {
+        state->backward_weights_loop = tl_depthwise_backward_weights;
+    } else if (tl_winograd_fits_backward_weights(step)) {
+        size_t bytes = tl_winograd_work_backward_weights(step);
+        if (bytes > step->work_bytes[TL_WORK_BACKWARD])
+            step->work_bytes[TL_WORK_BACKWARD] = bytes;
+        state->backward_weights_loop = tl_winograd_backward_weights;
+    }
+    return state->backward_weights_loop != NULL;
+}
+
 static tl_status create(tl_build *build, tl_step *step, tl_error *err)
 {
     TL_TRY(tl_calloc(&step->state, 1, sizeof(conv_state), "a convolution", err));
@@ -306,13 +322,12 @@ static tl_status create(tl_build *build, tl_step *step, tl_error *err)
     dnnl_primitive_desc_t hint = NULL;
     tl_status status = create_forward_pd(step, build, false, &hint, err);
     conv_state *state = step->state;
-    state->winograd_backward = step->diff_src[0] != NULL && tl_winograd_fits_backward(step);
+    state->winograd_backward = step->diff_src[0] != NULL && tl_winograd_fits_backward_data(step);
     if (status == TL_OK && state->winograd_backward)
         status = create_winograd_backward(build, step, err);
     else if (status == TL_OK && step->diff_src[0] != NULL)
         status = create_backward_data(build, step, hint, err);
-    state->own_weights = tl_depthwise_fits(step);
-    if (status == TL_OK && trains(step) && !state->own_weights)
+    if (status == TL_OK && trains(step) && !choose_weights_loop(step))
         status = create_backward_weights(build, step, hint, err);
     if (hint != NULL)
         tl_dnn.primitive_desc_destroy(hint);
@@ -342,7 +357,7 @@ static tl_status bind_backward(tl_step *step, void *scratchpad, tl_error *err)
                                  step->diff_src[0]->data, err));
         TL_TRY(tl_primitive_bind_scratchpad(p, scratchpad, err));
     }
-    if (!trains(step) || state->own_weights)
+    if (!trains(step) || state->backward_weights_loop != NULL)
         return TL_OK;
     tl_primitive *p = &state->backward_weights;
     TL_TRY(tl_primitive_bind(p, DNNL_ARG_SRC, step->src[0]->md, step->kept_src[0]->data, err));
@@ -403,8 +418,8 @@ static tl_status backward(tl_step *step, const tl_run *run, tl_error *err)
     }
     if (!trains(step))
         return TL_OK;
-    if (state->own_weights) {
-        tl_depthwise_backward_weights(step);
+    if (state->backward_weights_loop != NULL) {
+        state->backward_weights_loop(step);
         return TL_OK;
     }
     TL_TRY(tl_primitive_run(&state->backward_weights, run, step->name, err));

@@ -300,6 +300,7 @@ def sealed(model: Any, most: int) -> Any:
 def surroundings() -> dict[str, Any]:
     """What the bits of a training depend on, beside the recipe."""
     from tlfast import __version__, _core
+    from tlfast._algorithms import algorithm_choices
 
     onednn = _core.onednn_info()
     return {
@@ -309,6 +310,7 @@ def surroundings() -> dict[str, Any]:
         "instruction set": onednn["isa"],
         "threads": _core.num_threads(),
         "exact": not _core.winograd(),
+        "algorithms": algorithm_choices(),
         "NumPy": np.__version__,
     }
 

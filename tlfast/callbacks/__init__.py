@@ -5,9 +5,13 @@ from typing import Any
 from tlfast import _keras2, _registry
 from tlfast.callbacks._base import Callback, CallbackList, History, LambdaCallback
 from tlfast.callbacks._checkpoint import ModelCheckpoint
-from tlfast.callbacks._logs import CSVLogger, ProgbarLogger, TerminateOnNaN
+from tlfast.callbacks._csv import CSVLogger
 from tlfast.callbacks._monitor import EarlyStopping, MonitorCallback, ReduceLROnPlateau
+from tlfast.callbacks._nan import TerminateOnNaN
+from tlfast.callbacks._progbar import ProgbarLogger
 from tlfast.callbacks._rate import LearningRateScheduler
+from tlfast.callbacks._remote import RemoteMonitor
+from tlfast.callbacks._tensorboard import TensorBoard
 
 __all__ = [
     "CSVLogger",
@@ -21,10 +25,12 @@ __all__ = [
     "MonitorCallback",
     "ProgbarLogger",
     "ReduceLROnPlateau",
+    "RemoteMonitor",
+    "TensorBoard",
     "TerminateOnNaN",
 ]
 
-_MISSING = ("BackupAndRestore", "RemoteMonitor", "SwapEMAWeights", "TensorBoard")
+_MISSING = ("BackupAndRestore", "OrbaxCheckpoint", "SwapEMAWeights")
 
 
 def __getattr__(name: str) -> Any:

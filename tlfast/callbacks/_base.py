@@ -1,6 +1,6 @@
 """The callback interface, the list that drives it, and the two smallest callbacks."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from tlfast import _keras2, _registry
@@ -49,6 +49,8 @@ class Callback(CheckedInit):
     the history and on the progress line. `self.model.stop_training = True` ends the training.
     """
 
+    _logs_learning_rate = False  # whether "learning_rate" is in the logs of later callbacks
+
     def __init__(self) -> None:
         self.params: Any = None  # what `set_params` was given
         self._model: Any = None
@@ -60,6 +62,22 @@ class Callback(CheckedInit):
     def set_model(self, model: Any) -> None:
         """Take the model."""
         self._model = model
+
+    def get_state(self) -> dict[str, Any]:
+        """Return what has to be kept for an interrupted training to go on exactly: {} here."""
+        return {}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take back what `get_state` returned; called after `on_train_begin`.
+
+        Raises:
+            ValueError: there is something to take back, and the class does not say how.
+        """
+        if state:
+            raise ValueError(
+                f"{type(self).__name__} has no `set_state`, so it cannot take back "
+                f"{', '.join(state)}: define both, `get_state` and `set_state`."
+            )
 
     @property
     def model(self) -> Any:
@@ -117,6 +135,30 @@ class Callback(CheckedInit):
         """Called at the end of `predict`."""
 
 
+def check_state(callback: Callback, state: Mapping[str, Any], names: Collection[str]) -> None:
+    """Refuse a state that has other names.
+
+    Raises:
+        ValueError: see above.
+    """
+    if set(state) != set(names):
+        raise ValueError(
+            f"This is no state of {type(callback).__name__}: it has {', '.join(sorted(state))}, "
+            f"expected are {', '.join(sorted(names))}."
+        )
+
+
+def take_state(callback: Callback, state: Mapping[str, Any], names: Collection[str]) -> None:
+    """Set attributes of a callback from a state that has these names and no other.
+
+    Raises:
+        ValueError: the state has other names.
+    """
+    check_state(callback, state, names)
+    for name in names:
+        setattr(callback, name, state[name])
+
+
 class Logs(dict[str, Any]):
     """Lists of values by name; understands the names of Keras 2, `history["acc"]`."""
 
@@ -150,6 +192,17 @@ class History(Callback):
         for key, value in (logs or {}).items():
             self.history.setdefault(key, []).append(value)
         self.model.history = self
+
+    def get_state(self) -> dict[str, Any]:
+        """Return the epochs and values recorded so far."""
+        history = {key: list(values) for key, values in self.history.items()}
+        return {"epoch": list(self.epoch), "history": history}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take back the epochs and values recorded so far."""
+        take_state(self, state, ("epoch", "history"))
+        self.epoch = list(self.epoch)
+        self.history = Logs({key: list(values) for key, values in self.history.items()})
 
     def __repr__(self) -> str:
         networks = f" of {', '.join(self.backbones)}" if self.backbones else ""
@@ -197,6 +250,9 @@ class LambdaCallback(Callback):
 class CallbackList(Callback):
     """Calls the hooks of several callbacks in order; History and the progress line come last.
 
+    A callback need not be a `Callback`: of any other object the hooks that it has are called, and
+    `set_model` and `set_params` where it has them.
+
     Args:
         callbacks: callbacks, nested lists allowed.
         add_history: append a `History` unless there is one.
@@ -216,16 +272,12 @@ class CallbackList(Callback):
         model: Any = None,
         **params: Any,
     ) -> None:
-        from tlfast.callbacks._logs import ProgbarLogger
+        from tlfast.callbacks._progbar import ProgbarLogger
 
         super().__init__()
         self.callbacks: list[Any] = _flat(callbacks)
         for callback in self.callbacks:
-            if isinstance(callback, type) or not hasattr(callback, "on_train_begin"):
-                raise TypeError(
-                    f"Expected callback objects, got {callback!r}."
-                    + (f" Did you mean {callback.__name__}(...)?" if _is_class(callback) else "")
-                )
+            _check_kind(callback)
         self._history = next((cb for cb in self.callbacks if isinstance(cb, History)), None)
         if add_history and self._history is None:
             self._history = History()
@@ -245,7 +297,8 @@ class CallbackList(Callback):
         self.params = params
         if params:
             for callback in self.callbacks:
-                callback.set_params(params)
+                if hasattr(callback, "set_params"):
+                    callback.set_params(params)
 
     def set_model(self, model: Any) -> None:
         """Pass the model on."""
@@ -253,7 +306,32 @@ class CallbackList(Callback):
         if self._history is not None:
             model.history = self._history
         for callback in self.callbacks:
-            callback.set_model(model)
+            if hasattr(callback, "set_model"):
+                callback.set_model(model)
+
+    def check_monitors(self, names: Sequence[str], sometimes: Sequence[str] = ()) -> None:
+        """Let callbacks refuse values that are never logged, before the first epoch.
+
+        Args:
+            names: the values that will be logged after every epoch.
+            sometimes: those of a validation that does not take place after every epoch.
+
+        Raises:
+            ValueError: a callback watches a value that is never logged.
+            KeyError: a file name asks for one.
+        """
+        from tlfast.callbacks._monitor import MonitorCallback
+
+        names, complete = list(names), True
+        for callback in self.callbacks:
+            if isinstance(callback, MonitorCallback):
+                given = callback.monitor
+                callback.check_monitor(names, sometimes, complete)
+                if callback.monitor != given:
+                    _keras2.say_logged(given, callback.monitor)
+            if getattr(callback, "_logs_learning_rate", False):
+                names.append("learning_rate")
+            complete = complete and not _may_add_values(callback)
 
     def _each(
         self, hook: str, *args: int, logs: Mapping[str, Any] | None, keyword: bool = False
@@ -261,10 +339,11 @@ class CallbackList(Callback):
         # One dictionary for all, so that what one callback adds the next ones see.
         logs = plain_logs(logs)
         for callback in self.callbacks:
-            if keyword:
-                getattr(callback, hook)(*args, logs=logs)
-            else:
-                getattr(callback, hook)(*args, logs)
+            function = _hook(callback, hook)
+            if function is not None and keyword:
+                function(*args, logs=logs)
+            elif function is not None:
+                function(*args, logs)
 
     def on_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Call the hook of all."""
@@ -331,8 +410,34 @@ class CallbackList(Callback):
         self._each("on_predict_end", logs=logs)
 
 
-def _is_class(thing: object) -> bool:
-    return isinstance(thing, type) and issubclass(thing, Callback)
+def _check_kind(callback: Any) -> None:
+    if isinstance(callback, type):
+        hint = f" Did you mean {callback.__name__}(...)?" if _has_hooks(callback) else ""
+        raise TypeError(f"Expected callback objects, got {callback!r}.{hint}")
+    if not _has_hooks(callback):
+        raise TypeError(
+            f"Expected callback objects, got {callback!r}. It has none of the hooks "
+            f"{', '.join(_HOOKS)}."
+        )
+
+
+def _has_hooks(callback: object) -> bool:
+    return any(hasattr(callback, hook) for hook in _HOOKS)
+
+
+def _hook(callback: Any, name: str) -> Callable[..., Any] | None:
+    """Return a hook of any object: under its older name too, None where it has none."""
+    found = getattr(callback, name, None)
+    if found is None and name in ("on_train_batch_begin", "on_train_batch_end"):
+        found = getattr(callback, name.replace("train_", ""), None)
+    return found
+
+
+def _may_add_values(callback: Any) -> bool:
+    """Say whether a callback may add values of its own to the logs of an epoch."""
+    hook = getattr(callback, "on_epoch_end", None)
+    own = __name__.split(".")[0]
+    return hook is not None and (hook.__module__ or "").split(".")[0] != own
 
 
 def _flat(callbacks: object) -> list[Any]:

@@ -12,5 +12,5 @@ class CommandError(Exception):
 
 # In the order in which --help lists them; each is a module of this package.
 NAMES = (
-    "demo", "compare", "reproduce", "strip", "run", "port", "doctor", "cache", "weights"
+    "demo", "compare", "reproduce", "strip", "run", "port", "doctor", "bench", "cache", "weights"
 )  # fmt: skip

@@ -134,6 +134,7 @@ class _Streamed(StreamSource):
         for images, ids, bad in self._it.images(self._drawer.epoch()):
             self.bad += bad
             if len(ids):
+                self.ids = ids
                 yield split_batch(self._it.assemble(images, ids), self._class_weight)
 
 
@@ -141,5 +142,6 @@ def _describe(source: Source, it: "ImageIterator", drawer: _Drawer) -> None:
     source.bad = []
     source.batch_size, source.num_samples = it.batch_size, it.n
     source.num_batches = drawer.steps or len(it)
+    source.file_paths = getattr(it, "filepaths", None)
     names = getattr(it, "class_indices", None)
     source.class_names = None if names is None else list(names)
