@@ -8,7 +8,7 @@ import pytest
 import tlfast as tf
 from tlfast import keras
 from tlfast._recipe import _maps, _schema
-from tlfast.applications import mobilenet_v2, resnet50
+from tlfast.applications import efficientnet_lite, mobilenet_v2, resnet50
 
 _scale = 1 / 255
 _mean = np.array([103.9, 116.8, 123.7], np.float32)
@@ -25,6 +25,8 @@ FUNCTIONS = {
     "divide": lambda x, y: (x / 255.0, y),
     "swap": lambda x, y: (y, 1 - x),
     "network": lambda x, y: (mobilenet_v2.preprocess_input(x), y),
+    "lite": lambda x, y: (efficientnet_lite.preprocess_input(x), y),
+    "unchanged": lambda x, y: (keras.applications.efficientnet.preprocess_input(x), y),
     "attributes": lambda x, y: (keras.applications.resnet50.preprocess_input(x), y),
     "layer": lambda x, y: (_rescale(x), y),
     "cast": lambda x, y: (tf.cast(x, "uint8") + 1, y),

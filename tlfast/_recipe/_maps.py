@@ -230,6 +230,6 @@ def _computed(made: Any, leaves: list[Any]) -> Any:
         from tlfast.layers import Rescaling
 
         return Rescaling(made["scale"], made["offset"])(np.asarray(value))
-    from tlfast.applications.imagenet_utils import preprocess_input
-
-    return preprocess_input(value, mode=made["mode"])
+    if made["mode"] == "lite":
+        return preprocessing("efficientnet_lite")(value)
+    return preprocessing("imagenet_utils")(value, mode=made["mode"])

@@ -263,7 +263,7 @@ def _numbers(value: Any, where: str) -> None:
 _TWO = ("add", "subtract", "multiply", "divide")
 _ONE: dict[str, dict[str, Check]] = {
     "cast": {"type": _text(20)},
-    "preprocess": {"mode": _one_of("caffe", "tf", "torch")},
+    "preprocess": {"mode": _one_of("caffe", "tf", "torch", "lite")},
     "rescaling": {"scale": _numbers, "offset": _numbers},
 }
 _HASH = _text(64)
