@@ -1,6 +1,7 @@
 """Short hashes of weights, arrays and files."""
 
 import base64
+import contextlib
 import hashlib
 import os
 import threading
@@ -128,7 +129,8 @@ class Background:
         self._thread.start()
 
     def _run(self) -> None:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
+        with contextlib.suppress(OSError):  # where threads have no priority of their own
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
         try:
             for compute, _ in self._jobs:
                 self._results.append(compute())
