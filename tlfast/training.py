@@ -277,22 +277,12 @@ class Trainer(FineTuning, BatchCalls):
                     f"class_weight={class_weight!r}"
                 )
         recorder = Recorder(
-            self,
-            (x, y, sample_weight),
-            None if validation_data is None else unpacked(validation_data),
-            {
-                "batch_size": batch_size,
-                "epochs": epochs,
-                "shuffle": shuffle,
-                "class_weight": class_weight,
-                "validation_split": validation_split,
-                "initial_epoch": initial_epoch,
-                "steps_per_epoch": steps_per_epoch,
-                "validation_steps": validation_steps,
-                "validation_batch_size": validation_batch_size,
-                "validation_freq": validation_freq,
-            },
-        )
+            self, (x, y, sample_weight), validation_data, batch_size=batch_size, epochs=epochs,
+            shuffle=shuffle, class_weight=class_weight, validation_split=validation_split,
+            initial_epoch=initial_epoch, steps_per_epoch=steps_per_epoch,
+            validation_steps=validation_steps, validation_batch_size=validation_batch_size,
+            validation_freq=validation_freq,
+        )  # fmt: skip
         if validation_split and validation_data is None:
             (x, y, sample_weight), validation_data = split_rows(
                 (x, y, sample_weight), validation_split

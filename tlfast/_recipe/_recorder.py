@@ -12,6 +12,7 @@ import numpy as np
 from tlfast._recipe import _hashes
 from tlfast._recipe._describe import Description
 from tlfast._recipe._schema import FORMAT, check, is_readable
+from tlfast._rows import unpacked
 from tlfast.callbacks._base import Callback
 
 # Callbacks of the package that leave weights alone, or only set rates, which are recorded.
@@ -39,16 +40,16 @@ class Recorder(Callback):
     Args:
         model: the model.
         data: (x, y, sample_weight) as given to `fit`.
-        validation: (x, y, sample_weight) of `validation_data`, or None.
-        arguments: the other arguments of `fit`.
+        validation: `validation_data`, or None.
+        **arguments: the other arguments of `fit`.
     """
 
     def __init__(
         self,
         model: Any,
         data: tuple[Any, Any, Any],
-        validation: tuple[Any, Any, Any] | None,
-        arguments: Mapping[str, Any],
+        validation: Any,
+        **arguments: Any,
     ) -> None:
         super().__init__()
         if model.built:  # before frozen weights are moved out of memory
@@ -57,7 +58,9 @@ class Recorder(Callback):
         self._described = Description(caches=known)
         self._data = self._described.data(*data, "training data")
         self._validation = (
-            None if validation is None else self._described.data(*validation, "validation data")
+            None
+            if validation is None
+            else self._described.data(*unpacked(validation), "validation data")
         )
         self._arguments = arguments
         self._random = _random_state() if self._described.generators else None
