@@ -25,12 +25,14 @@ class Stem:
             "none" (pixels 0 to 255) where the network scales them itself.
         pretrained: whether weights were loaded. Without, the network learns any range.
         trained_on: what arrived in the last `fit` (a key of SCALES, or OTHER), or None.
+        weights_file: name of the file of tlfast's catalogue that the weights are from, or None.
     """
 
     application: str
     expects: str
     pretrained: bool
     trained_on: Any = None
+    weights_file: Any = None
 
 
 def mark(model: Any, image: KerasTensor, stem: Stem) -> None:
@@ -92,6 +94,7 @@ def weights_loaded(model: Any, stored: dict[str, Stem]) -> None:
         known = stored.get(path)
         stem.pretrained = known is None or known.pretrained
         stem.trained_on = None if known is None else known.trained_on
+        stem.weights_file = None if known is None else known.weights_file
 
 
 def from_record(found: object) -> dict[str, Stem]:
@@ -111,12 +114,13 @@ def from_record(found: object) -> dict[str, Stem]:
     result = {}
     for path, entry in found.items():
         keys = [field.name for field in fields(Stem)]
-        if not isinstance(entry, dict) or sorted(entry) != sorted(keys):
+        if not isinstance(entry, dict) or sorted({*entry, "weights_file"}) != sorted(keys):
             raise ValueError(f"'backbones': {path!r:.80} does not have the keys {keys}")
         stem = Stem(**entry)
         texts = (stem.application, stem.expects, stem.trained_on or OTHER)
+        texts += (stem.weights_file or OTHER,)
         if not isinstance(stem.pretrained, bool) or not all(isinstance(t, str) for t in texts):
             raise ValueError(f"'backbones': {path!r:.80} has values of a wrong type")
-        if stem.application in WATCHED and {*texts[1:]} <= {*SCALES, OTHER}:
+        if stem.application in WATCHED and {*texts[1:3]} <= {*SCALES, OTHER}:
             result[path] = stem
     return result

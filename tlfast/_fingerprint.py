@@ -46,6 +46,7 @@ def fingerprint(
                 "oneDNN": [*info["version"], info["hash"]],
                 "instruction set": info["isa"],
                 "exact": not _core.winograd(),
+                "algorithms": algorithm_choices(),
                 "threads": _core.num_threads(),
             },
         }

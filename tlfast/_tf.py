@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tlfast._recipe._maps import Traced
 from tlfast._tensor import KerasTensor
 from tlfast.data.batch import BatchArray, batch_array
 
@@ -42,6 +43,8 @@ def cast(x: Any, dtype: Any) -> Any:
     """
     if isinstance(x, KerasTensor) and np.dtype(dtype) == np.float32:
         return x
+    if isinstance(x, Traced):
+        return x.astype(dtype)
     return batch_array(np.asarray(x).astype(dtype))
 
 

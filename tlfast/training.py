@@ -23,6 +23,7 @@ from tlfast._fingerprint import fingerprint
 from tlfast._fit_loop import FitLoop, is_due
 from tlfast._memory_plan import MemoryPlan, plan_memory
 from tlfast._metric_base import Mean
+from tlfast._recipe._recorder import Recorder
 from tlfast._rows import split_rows, unpacked
 from tlfast._steps import Steps
 from tlfast.callbacks._base import CallbackList, History, plain_logs
@@ -280,6 +281,13 @@ class Trainer(FineTuning, BatchCalls):
                     f"time. Received: sample_weight={sample_weight!r}, "
                     f"class_weight={class_weight!r}"
                 )
+        recorder = Recorder(
+            self, (x, y, sample_weight), validation_data, batch_size=batch_size, epochs=epochs,
+            shuffle=shuffle, class_weight=class_weight, validation_split=validation_split,
+            initial_epoch=initial_epoch, steps_per_epoch=steps_per_epoch,
+            validation_steps=validation_steps, validation_batch_size=validation_batch_size,
+            validation_freq=validation_freq,
+        )  # fmt: skip
         if validation_split and validation_data is None:
             (x, y, sample_weight), validation_data = split_rows(
                 (x, y, sample_weight), validation_split
@@ -307,11 +315,13 @@ class Trainer(FineTuning, BatchCalls):
         callbacks = self._callback_list(callbacks, verbose, epochs, train.num_batches, fit=True)
         epoch_numbers = range(initial_epoch, epochs)
         self._check_monitors(callbacks, validation is not None, epoch_numbers, validation_freq)
+        recorder.watch(callbacks)
         self.history.backbones = _backbones.names(self)
         self.stop_training = False
         if cache_features is not None:
             self._engine.cache_features = cache_features
         self._engine.begin_fit(keep_features=True)
+        whole = False
         self._training_steps = train
         try:
             made_of = functools.partial(
@@ -320,7 +330,9 @@ class Trainer(FineTuning, BatchCalls):
             FitLoop(
                 self, train, test, callbacks, epoch_numbers, validation_freq, made_of
             ).run()
+            whole = True
         finally:
+            recorder.close(whole)
             self._training_steps = None
             self._engine.end_fit()
             train.close()

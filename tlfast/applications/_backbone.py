@@ -172,7 +172,7 @@ class Request:
         if self.weights is not None:
             from tlfast.weights import load_pretrained
 
-            load_pretrained(
+            stem.weights_file = load_pretrained(
                 model, self.application, self.weights, self.include_top, **self.weight_options
             )
         if isinstance(self.weights, str) and self.weights == "imagenet":

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from tlfast._recipe._maps import Traced
 from tlfast._tensor import KerasTensor
 from tlfast.applications import imagenet_utils
 from tlfast.applications._backbone import Request, application
@@ -105,6 +106,8 @@ def preprocess_input(x: Any, data_format: str | None = None) -> Any:
     """
     if isinstance(x, KerasTensor):
         return (x - LITE_MEAN) / LITE_STD
+    if isinstance(x, Traced):
+        return x.then("preprocess", mode="lite")
     x = np.asarray(x)
     x = x.astype(x.dtype if np.issubdtype(x.dtype, np.floating) else np.float32)
     x -= LITE_MEAN

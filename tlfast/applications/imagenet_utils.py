@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tlfast._recipe._maps import Traced
 from tlfast._tensor import KerasTensor
 from tlfast.applications._scales import CAFFE_MEAN, TORCH_MEAN, TORCH_STD
 
@@ -48,6 +49,8 @@ def preprocess_input(x: Any, data_format: str | None = None, mode: str = "caffe"
                 "preprocessed with data_format='channels_first'."
             )
         return _preprocess_symbolic(x, mode)
+    if isinstance(x, Traced) and data_format != "channels_first":
+        return x.then("preprocess", mode=mode)
     return _preprocess_array(x, data_format == "channels_first", mode)
 
 

@@ -11,4 +11,6 @@ class CommandError(Exception):
 
 
 # In the order in which --help lists them; each is a module of this package.
-NAMES = ("demo", "compare", "run", "port", "doctor", "bench", "cache", "weights")
+NAMES = (
+    "demo", "compare", "reproduce", "strip", "run", "port", "doctor", "bench", "cache", "weights"
+)  # fmt: skip

@@ -21,9 +21,9 @@ def iterator_source(
     it: "ImageIterator", shuffle: bool | str, steps: int | None, class_weight: Any, purpose: str
 ) -> Source | None:
     """A source over `it`, or None if a subclass loads batches in its own way."""
-    from tlfast.preprocessing._iterators import DirectoryIterator, NumpyArrayIterator
+    from tlfast.preprocessing._iterators import LOADED_HERE, DirectoryIterator
 
-    if type(it) not in (DirectoryIterator, NumpyArrayIterator):
+    if type(it) not in LOADED_HERE:
         return None
     drawer = _Drawer(it, bool(shuffle), steps, purpose)
     plain = it.image_data_generator.identity() is not None and not it.save_to_dir

@@ -15,6 +15,7 @@ import numpy as np
 from tlfast import _keras2, initializers, regularizers
 from tlfast._errors import did_you_mean
 from tlfast._naming import auto_name, current_path, name_scope
+from tlfast._recipe._maps import Traced
 from tlfast._shown import MAX_NAME, is_name, shown
 from tlfast._tensor import (
     KerasTensor,
@@ -499,6 +500,8 @@ class Layer(Operation):
         inputs = args[0] if args else kwargs.pop("inputs")
         leaves = flatten(inputs)
         if not any(isinstance(x, KerasTensor) for x in leaves):
+            if isinstance(inputs, Traced):
+                return self._trace(inputs)
             from tlfast.data.batch import batch_array  # on first use: it brings in the datasets
 
             return map_structure(batch_array, self._call_eagerly(inputs, training))
@@ -521,6 +524,10 @@ class Layer(Operation):
                     f"Inputs to a layer should be tensors. Got '{x}' (of type {type(x)}) as input "
                     f"for layer '{self.name}'.{hint}"
                 )
+
+    def _trace(self, value: Traced) -> Traced:
+        """What the layer does to an array, noted down for the recipe of a training."""
+        raise TypeError(f"layer '{self.name}' ({type(self).__name__}) has no noted form")
 
     def _call_eagerly(self, inputs: Any, training: bool | None) -> Any:
         leaves = flatten(inputs)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tlfast._errors import did_you_mean
+from tlfast._recipe._maps import Traced
 from tlfast._tensor import KerasTensor, Shape
 from tlfast.layers._base import Layer
 from tlfast.layers._checks import check_data_format
@@ -47,6 +48,10 @@ class Rescaling(Layer):
                 )
         self.scale = scale
         self.offset = offset
+
+    def _trace(self, value: Traced) -> Traced:
+        scale, offset = (np.asarray(given).tolist() for given in (self.scale, self.offset))
+        return value.then("rescaling", scale=scale, offset=offset)
 
     def _check_input(self, inputs: list[KerasTensor]) -> None:
         super()._check_input(inputs)

@@ -413,6 +413,10 @@ class NumpyArrayIterator(Iterator):
         return ("flow", content_hash([self.x]), self.image_data_generator.identity())
 
 
+# The classes whose batches may be loaded by their numbers; a subclass of a user's may load its own.
+LOADED_HERE: set[type] = {DirectoryIterator, NumpyArrayIterator}
+
+
 def _check_lengths(x: Any, y: Any, sample_weight: Any, others: list[np.ndarray]) -> None:
     named = [("y", y), ("sample_weight", sample_weight), *(("x[1]", a) for a in others)]
     for name, value in named:

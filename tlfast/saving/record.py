@@ -31,9 +31,13 @@ def get_record(model: Any) -> dict[str, Any]:
 
     Returns:
         A dict of plain values. `fit` sets "class_names" (list of text) where the data have
-        some; saving adds "history" (dict of lists), the logs of the last `fit`, and "backbones"
-        (see `tlfast._backbones`).
+        some, and "recipe" (see `tlfast._recipe`); saving adds "history" (dict of lists), the logs
+        of the last `fit`, and "backbones" (see `tlfast._backbones`).
     """
+    if "_recipe_hashing" in model.__dict__:
+        from tlfast._recipe import _recorder
+
+        _recorder.complete(model)
     record: dict[str, Any] | None = getattr(model, "_file_record", None)
     if record is None:
         record = model._file_record = {}
@@ -61,6 +65,10 @@ def update_record(model: Any, **values: Any) -> None:
 def dump_record(model: Any) -> str:
     """Return the record as JSON, with this version, the logs of the last `fit`, the backbones."""
     record = {**get_record(model), "version": __version__}
+    if "recipe" in record:
+        from tlfast._recipe import _recorder
+
+        record["recipe"] = _recorder.sealed(model, MAX_BYTES // 2)
     logs = getattr(getattr(model, "history", None), "history", None)
     if logs:
         record["history"] = {key: [float(value) for value in row] for key, row in logs.items()}

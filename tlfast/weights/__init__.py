@@ -5,11 +5,11 @@ from typing import Any
 
 def load_pretrained(
     model: Any, application: str, weights: Any, include_top: bool, **options: Any
-) -> None:
+) -> str | None:
     """Load the weights that an application was asked for; see `tlfast.weights.load`."""
     from tlfast.weights.load import load_pretrained as load
 
-    load(model, application, weights, include_top, **options)
+    return load(model, application, weights, include_top, **options)
 
 
 def get_file(*args: Any, **kwargs: Any) -> str:

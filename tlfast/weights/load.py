@@ -18,7 +18,7 @@ def load_pretrained(
     alpha: float = 1.0,
     size: int = 224,
     progress: bool = True,
-) -> None:
+) -> str | None:
     """Load the weights that an application was asked for.
 
     Args:
@@ -30,16 +30,20 @@ def load_pretrained(
         size: input height and width of MobileNet and MobileNetV2.
         progress: print a progress line while downloading.
 
+    Returns:
+        The name of the catalogue's file for "imagenet", else None.
+
     Raises:
         ValueError: neither None, "imagenet" nor an existing file.
         FormatError: the file does not fit the model; nothing is changed.
         OSError: the ImageNet file is nowhere and cannot be downloaded.
     """
+    name = None
     if weights is None:
-        return
+        return name
     if weights == "imagenet":
         file = weight_file(application, include_top, alpha, size)
-        path = locate(file, progress=progress)
+        name, path = file.name, locate(file, progress=progress)
     else:
         path = os.fspath(weights)
         if not os.path.exists(path):
@@ -52,10 +56,11 @@ def load_pretrained(
         from tlfast.weights.torch_file import read_torch_file
 
         load_lite(model, read_torch_file(path), path)
-        return
+        return name
     from tlfast.saving import load_weights
 
     load_weights(model, path)
+    return name
 
 
 def _is_torch(path: str) -> bool:
