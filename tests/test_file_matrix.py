@@ -32,9 +32,11 @@ WEIGHT_FILES = (".weights.h5", "_legacy.h5")
 PREDICTIONS = 1e-5
 LOSS = 1e-4
 STEP = 2e-2
-NETWORKS = [c for c in cases.CASES if c not in cases.SMALL]
-# Networks are slow to build in Keras; the small models run every time.
-ALL = [c if c in cases.SMALL else pytest.param(c, marks=pytest.mark.slow) for c in cases.CASES]
+NETWORKS = [case for case in cases.CASES if case not in cases.SMALL]
+ONE = "MobileNetV2 nested"  # runs everywhere
+# The whole matrix takes minutes, most of them in Keras: it runs where Keras is.
+WHOLE = (pytest.mark.slow, pytest.mark.peer("keras"))
+ALL = [*cases.SMALL, *(pytest.param(case, marks=WHOLE) for case in NETWORKS)]
 
 
 # The weights are made by formula, for no range of pixels in particular.
@@ -276,7 +278,7 @@ def keras_archive(path: Path, stored: dict, value) -> None:
 
 @pytest.mark.parametrize(
     "case",
-    [c if c == "MobileNetV2 nested" else pytest.param(c, marks=pytest.mark.slow) for c in NETWORKS],
+    [ONE, *(pytest.param(case, marks=WHOLE) for case in NETWORKS if case != ONE)],
 )
 def test_stored_networks_of_keras(tmp_path, case):
     """Keras' configs, paths and order of weights; the weights by formula, as there."""

@@ -372,48 +372,6 @@ model.save("back.keras"); model.save("back.h5"); model.save_weights("back.weight
     assert same_weights(other, model)
 
 
-def keras2_file(path: Path, model, names) -> None:
-    """A weights file as Keras 2 wrote it: fixed strings, `:0`, names of one's own."""
-    with h5py.File(path, "w") as f:
-        f.attrs["layer_names"] = np.array([layer.name.encode() for layer in model.layers])
-        f.attrs["backend"] = np.bytes_("tensorflow")
-        for layer in model.layers:
-            group = f.create_group(layer.name)
-            weights = [names(layer, w) for w in layer.weights]
-            group.attrs["weight_names"] = np.array([w.encode() for w in weights])
-            for weight, variable in zip(weights, layer.weights, strict=True):
-                group[weight] = variable.numpy()
-
-
-@pytest.mark.parametrize(
-    "names",
-    [
-        lambda layer, w: f"{layer.name}/{w.name}:0",
-        lambda layer, w: f"{layer.name}_{w.name[0]}{w.name[-1]}_1:0",
-        lambda layer, w: f"{layer.name}/{w.name.replace('kernel', 'depthwise_kernel')}:0",
-    ],
-)
-def test_keras2_weights(tmp_path, names):
-    model = filled(small_base())
-    keras2_file(tmp_path / "w.h5", model, names)
-    other = filled(small_base(), 2)
-    other.load_weights(tmp_path / "w.h5")
-    assert same_weights(model, other)
-    renamed = filled(small_base("other"), 2)
-    renamed.load_weights(tmp_path / "w.h5")
-    assert same_weights(model, renamed)
-
-
-def test_keras_213_container_name(tmp_path):
-    model = sequential_model()
-    model.save_weights(tmp_path / "w.weights.h5")
-    with h5py.File(tmp_path / "w.weights.h5", "r+") as f:
-        f.move("layers", "_layer_checkpoint_dependencies")
-    other = filled(sequential_model(), 2)
-    other.load_weights(tmp_path / "w.weights.h5")
-    assert same_weights(model, other)
-
-
 def test_names_that_are_split(tmp_path):
     """More layer names than one attribute holds."""
     long = "a_rather_long_layer_name_that_takes_up_space_" * 12
