@@ -40,17 +40,17 @@ def start(name: str) -> Worker:
     return Worker(name, ["frozen_keras.py", kind], peer("TLFAST_PEER_KERAS"), environment)
 
 
-def make_images(folder: Path, count: int) -> None:
-    """Two classes of JPEG files of the size of small photographs."""
+def make_images(folder: Path, count: int, classes: int = 2) -> None:
+    """JPEG files of the size of small photographs, a folder per class."""
     from PIL import Image
 
     rng = np.random.default_rng(0)
     y, x = np.mgrid[0:375, 0:500]
     for number in range(count):
-        label = ("one", "two")[number % 2]
+        label = f"class{number % classes}"
         planes = []
         for _ in range(3):
-            a, b = rng.uniform(0.01, 0.2, 2) * (1 + number % 2)
+            a, b = rng.uniform(0.01, 0.2, 2) * (1 + number % classes)
             planes.append(127 + 90 * np.sin(a * x + b * y + rng.uniform(0, 6)))
         pixels = np.stack(planes, -1) + rng.normal(0, 12, (375, 500, 3))
         (folder / label).mkdir(parents=True, exist_ok=True)

@@ -37,8 +37,8 @@ def weight(path: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def fill(model: Any) -> None:
-    """Gives every layer its weights by formula."""
-    for layer in model.layers:
+    """Gives every layer of a model, or one layer, its weights by formula."""
+    for layer in getattr(model, "layers", [model]):
         if layer.weights:
             kinds = [w.name.rsplit("/", 1)[-1].split(":")[0] for w in layer.weights]
             shapes = [tuple(w.shape) for w in layer.weights]

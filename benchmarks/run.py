@@ -1,7 +1,10 @@
-"""Benchmarks: python benchmarks/run.py frozen | train [options]
+"""Benchmarks: python benchmarks/run.py frozen | train | limit | growth | end [options]
 
 frozen  a new head on a frozen network, beside Keras and scikit-learn    (frozen.py)
 train   one step through whole networks, beside Keras and PyTorch         (train.py)
+limit   the same step beside the sum of its convolution primitives        (limit.py)
+growth  time against images, memory against images, batch and image size  (growth.py)
+end     from an empty environment to a saved model, beside Keras           (end_to_end.py)
 
 Each contender has its own process; they run in turns, so that a slow minute of the machine meets
 all of them. Outputs are compared before anything is timed. Ratios come first; the figures are kept
@@ -13,7 +16,10 @@ keras and scikit-learn, and torch, where they are not installed beside tlfast.
 
 import argparse
 
+import end_to_end
 import frozen
+import growth
+import limit
 import train
 
 
@@ -29,9 +35,21 @@ def main() -> None:
     command.set_defaults(run=frozen.run)
     command = commands.add_parser("train", help=train.__doc__.splitlines()[0])
     command.add_argument("--rounds", type=int, default=3, help="steps that are timed")
+    command.add_argument("--frozen", action="store_true", help="train the head only")
     command.add_argument("--network", choices=train.NETWORKS, action="append")
     command.add_argument("--contender", choices=train.CONTENDERS, action="append")
     command.set_defaults(run=train.run)
+    command = commands.add_parser("limit", help=limit.__doc__.splitlines()[0])
+    command.add_argument("--rounds", type=int, default=3)
+    command.add_argument("--network", choices=limit.NETWORKS, action="append")
+    command.set_defaults(run=limit.run)
+    command = commands.add_parser("growth", help=growth.__doc__.splitlines()[0])
+    command.add_argument("--network", choices=growth.NETWORKS, action="append")
+    command.set_defaults(run=growth.run)
+    command = commands.add_parser("end", help=end_to_end.__doc__.splitlines()[0])
+    command.add_argument("--setting", choices=end_to_end.SETTINGS, action="append")
+    command.add_argument("--share", type=float, default=1.0, help="of the images")
+    command.set_defaults(run=end_to_end.run)
     options = parser.parse_args()
     options.run(options)
 

@@ -1,4 +1,4 @@
-"""One unfrozen training step at 224x224, batch 16, of the seven networks.
+"""One training step at 224x224, batch 16, of the seven networks, all layers or only the head.
 
 tlfast, Keras (TensorFlow's oneDNN kernels on; jit_compile off and on) and PyTorch (channels_last,
 eager and compiled) train the same network from the same weights: SGD with momentum, a softmax head
@@ -33,8 +33,9 @@ BATCH = 16
 AGREE = 1e-3  # of the largest prediction: softmax of features of order 1
 
 
-def start(name: str) -> Worker:
+def start(name: str, frozen: bool) -> Worker:
     script, variable, environment = CONTENDERS[name]
+    script = [*script, "frozen"] if frozen else script
     return Worker(name, script, peer(variable) if variable else sys.executable, environment)
 
 
@@ -46,9 +47,9 @@ def compare(found: dict[str, np.ndarray], network: str) -> float:
     return difference
 
 
-def measure(network: str, contenders: list[str], rounds: int) -> dict[str, Any]:
+def measure(network: str, contenders: list[str], rounds: int, frozen: bool) -> dict[str, Any]:
     """All contenders in turns."""
-    workers = {name: start(name) for name in contenders}
+    workers = {name: start(name, frozen) for name in contenders}
     with tempfile.TemporaryDirectory() as temporary:
         model = str(Path(temporary) / "model.json")
         pixels = str(Path(temporary) / "pixels.npy")
@@ -102,9 +103,9 @@ def run(options: argparse.Namespace) -> None:
     kept: dict[str, Any] = {"machine": machine(), "networks": {}}
     ratios = []
     for network in options.network or NETWORKS:
-        kept["networks"][network] = measure(network, contenders, options.rounds)
+        kept["networks"][network] = measure(network, contenders, options.rounds, options.frozen)
         ratios.append(report(network, kept["networks"][network]))
     mean = float(np.exp(np.mean(np.log(ratios))))
     print(f"geometric mean of {len(ratios)}: {mean:.2f}x; least {min(ratios):.2f}x")
-    target = keep("train", kept)
+    target = keep("train-frozen" if options.frozen else "train", kept)
     print(f"{', '.join(kept['machine'].values())}; kept in {target}")

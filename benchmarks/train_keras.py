@@ -1,4 +1,4 @@
-"""tlfast and Keras in the benchmark `train`: python train_keras.py tlfast | keras [jit]"""
+"""tlfast and Keras in the benchmark `train`: python train_keras.py tlfast | keras [jit] [frozen]"""
 
 import os
 import sys
@@ -16,7 +16,7 @@ MB = 1 << 20
 class Contender:
     """One network in one framework."""
 
-    def __init__(self, kind: str, jit: bool) -> None:
+    def __init__(self, kind: str, jit: bool, frozen: bool) -> None:
         if kind == "tlfast":
             import tlfast as tf
         else:
@@ -26,21 +26,38 @@ class Contender:
         self.options = {"jit_compile": True} if jit else {}
         if kind == "keras" and not jit:
             self.options = {"jit_compile": False}
+        self.frozen = frozen
         self.network: Any = None
 
     def versions(self) -> dict[str, str]:
         return {"framework": self.tf.__version__, "numpy": np.__version__}
 
+    def base(self, network: str) -> Any:
+        base = getattr(self.keras.applications, network)(
+            include_top=False, weights=None, input_shape=(networks.SIZE, networks.SIZE, 3)
+        )
+        networks.fill(base)
+        return base
+
+    def with_head(self, inputs: Any, x: Any) -> Any:
+        layers = self.keras.layers
+        x = layers.GlobalAveragePooling2D(name="gap")(x)
+        network = self.keras.Model(
+            inputs, layers.Dense(2, activation="softmax", name="head")(x), name="network"
+        )
+        networks.fill(network.get_layer("head"))
+        return network
+
     def build(self, network: str) -> Any:
+        """Frozen: as Keras' guide to transfer learning has it."""
         if self.network is None:
-            keras = self.keras
-            base = getattr(keras.applications, network)(
-                include_top=False, weights=None, input_shape=(networks.SIZE, networks.SIZE, 3)
-            )
-            x = keras.layers.GlobalAveragePooling2D(name="gap")(base.output)
-            x = keras.layers.Dense(2, activation="softmax", name="head")(x)
-            self.network = keras.Model(base.input, x)
-            networks.fill(self.network)
+            keras, base = self.keras, self.base(network)
+            if self.frozen:
+                base.trainable = False
+                inputs = keras.Input((networks.SIZE, networks.SIZE, 3))
+                self.network = self.with_head(inputs, base(inputs, training=False))
+            else:
+                self.network = self.with_head(base.input, base.output)
             self.network.compile(
                 keras.optimizers.SGD(1e-3, momentum=0.9), "sparse_categorical_crossentropy",
                 **self.options,
@@ -49,7 +66,8 @@ class Contender:
 
     def describe(self, network: str, target: str) -> None:
         """Writes the network's configuration for those who build it from that."""
-        Path(target).write_text(self.build(network).to_json())
+        base = self.base(network)
+        Path(target).write_text(self.with_head(base.input, base.output).to_json())
 
     def predict(self, network: str, model: str, pixels: str) -> list[list[float]]:
         """Predictions of two of the images; the images are those of the steps."""
@@ -64,6 +82,12 @@ class Contender:
         float(self.network.train_on_batch(self.x, self.y))
         return time.perf_counter() - start
 
+    def inference(self) -> float:
+        """Seconds of predicting the batch."""
+        start = time.perf_counter()
+        self.network.predict(self.x, batch_size=len(self.x), verbose=0)
+        return time.perf_counter() - start
+
     def memory(self) -> float:
         """Peak of this process in MB."""
         return memory("VmHWM")
@@ -74,4 +98,4 @@ class Contender:
 
 
 if __name__ == "__main__":
-    serve(Contender(sys.argv[1], "jit" in sys.argv[2:]))
+    serve(Contender(sys.argv[1], "jit" in sys.argv[2:], "frozen" in sys.argv[2:]))

@@ -1,4 +1,4 @@
-"""PyTorch in the benchmark `train`: python train_torch.py [compiled]"""
+"""PyTorch in the benchmark `train`: python train_torch.py [compiled] [frozen]"""
 
 import json
 import sys
@@ -15,8 +15,8 @@ from torch_network import Network
 class Contender:
     """The network of a Keras configuration in channels_last, eager or compiled."""
 
-    def __init__(self, compiled: bool) -> None:
-        self.compiled = compiled
+    def __init__(self, compiled: bool, frozen: bool) -> None:
+        self.compiled, self.frozen = compiled, frozen
 
     def versions(self) -> dict[str, str]:
         return {"framework": torch.__version__, "numpy": np.__version__}
@@ -31,8 +31,14 @@ class Contender:
         net.eval()
         with torch.no_grad():
             found = torch.softmax(net(self.x[:2]), 1)
-        net.train()
-        self.optimizer = torch.optim.SGD(net.parameters(), 1e-3, momentum=0.9)
+        if self.frozen:
+            net.requires_grad_(False)
+            net.layers["head"].requires_grad_(True)
+        else:
+            net.train()
+        self.optimizer = torch.optim.SGD(
+            (p for p in net.parameters() if p.requires_grad), 1e-3, momentum=0.9
+        )
         self.network = torch.compile(net) if self.compiled else net
         return found.tolist()
 
@@ -52,4 +58,4 @@ class Contender:
 
 
 if __name__ == "__main__":
-    serve(Contender("compiled" in sys.argv[1:]))
+    serve(Contender("compiled" in sys.argv[1:], "frozen" in sys.argv[1:]))

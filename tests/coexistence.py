@@ -286,12 +286,13 @@ def run_orders(part: str, chosen: list[tuple[str, ...]], folder: Path) -> int:
 # ---- all orders, as a tree of forks ------------------------------------------------------------
 
 
-def run_every(log: Path, folder: Path) -> int:
-    """Every order of the seven that `log` does not have yet; a line of JSON each is added to it."""
+def run_every(log: Path, folder: Path, firsts: tuple[str, ...]) -> int:
+    """The orders that begin with one of `firsts` and are not in `log` yet; each adds a line of
+    JSON to it. Several runs may share a log. Counts as faults what is missing in the end."""
     alone = results_alone(folder)
     done = {tuple(json.loads(line)["order"]) for line in log.open()} if log.exists() else set()
     print(f"every: {len(done)} orders done before, in {log}", flush=True)
-    for first in PACKAGES:
+    for first in firsts:
         in_fork(grow, (first,), done, log, folder)
     lines = [json.loads(line) for line in log.open()]
     faults = {tuple(line["order"]): wrong for line in lines
@@ -360,8 +361,12 @@ def main() -> int:
     parser.add_argument("--part", choices=("subsets", "random", "limits", "every"))
     parser.add_argument("--log", type=Path, default=Path("coexistence.jsonl"),
                         help="of the part `every`")  # fmt: skip
-    parser.add_argument("--share", default="1/1", metavar="I/N",
-                        help="every Nth order, from the Ith")  # fmt: skip
+    parser.add_argument(
+        "--share",
+        default="1/1",
+        metavar="I/N",
+        help="every Nth order (in the part `every`: first package) from the Ith",
+    )
     parser.add_argument("--child", choices=("work", "limits"), help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("order", nargs="*", help=argparse.SUPPRESS)
@@ -378,7 +383,7 @@ def main() -> int:
         if options.part == "every":
             # What the child processes of the other parts are told, for this one's forks.
             os.environ.update(QUIET)
-            return 1 if run_every(options.log, folder) else 0
+            return 1 if run_every(options.log, folder, PACKAGES[first - 1 :: step]) else 0
         for part in [options.part] if options.part else ["subsets", "random", "limits"]:
             chosen = orders(part)[first - 1 :: step]
             if part == "limits":

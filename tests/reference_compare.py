@@ -10,7 +10,8 @@ import numpy as np
 FOLDER = Path(__file__).parent / "reference"
 sys.path.insert(0, str(FOLDER))
 
-import training_models as cases  # noqa: E402, F401 - found through the path above
+import callback_cases  # noqa: E402, F401 - found through the path above
+import training_models as cases  # noqa: E402, F401
 
 
 @functools.cache

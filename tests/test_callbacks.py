@@ -208,4 +208,4 @@ def test_names_that_are_not_there():
     with pytest.raises(AttributeError, match="Did you mean 'EarlyStopping'"):
         callbacks.EarlyStoping  # noqa: B018
     with pytest.raises(AttributeError, match="Keras has it, tlfast does not"):
-        callbacks.TensorBoard  # noqa: B018
+        callbacks.SwapEMAWeights  # noqa: B018

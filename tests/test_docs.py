@@ -18,6 +18,7 @@ import tomllib
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import ROOT
 
@@ -222,10 +223,28 @@ def test_citation_has_what_the_format_requires_and_the_version():
 def test_every_dependency_is_on_the_page_of_licences():
     text = (ROOT / "docs" / "licences.md").read_text().lower()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["demo"]]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["demo"], *extras["tensorboard"]]
     names = [re.match(r"[\w-]+", requirement)[0].lower() for requirement in wanted]
     assert "numpy" in names
     assert not [name for name in names if name not in text]
+
+
+def test_the_example_of_a_callback_keeps_its_count():
+    ((_, _, text),) = blocks(ROOT / "docs" / "callbacks.md", "Callbacks of your own")
+    names: dict = {}
+    exec(text, names)
+    made = names["Counts"]()
+    model = tlfast.keras.Sequential([tlfast.keras.Input((2,)), tlfast.keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    x, y = np.ones((8, 2), np.float32), np.ones((8, 1), np.float32)
+    model.fit(x, y, batch_size=2, epochs=3, verbose=0, callbacks=[made])
+    assert made.get_state() == {"batches": 12}
+    other = names["Counts"]()
+    other.on_train_begin()
+    other.set_state(made.get_state())
+    other.on_train_batch_end(0)
+    assert other.batches == 13
 
 
 def test_every_page_is_in_the_index():

@@ -39,8 +39,8 @@ def test_the_table(capsys):
     assert text.startswith("Memory to train 'small' on (64, 64, 3) with batch_size=8:")
     assert [line.split("  ")[1] for line in text.splitlines()[1:]] == [
         "activations and scratch", "gradients of weights", "weights",
-        "weights as the kernels read them", "optimizer slots", "images read ahead", "peak",
-        "lower bound",
+        "weights as the kernels read them", "optimizer slots", "images read ahead",
+        "code and objects", "peak", "lower bound",
     ]  # fmt: skip
     assert repr(plan) == f"<MemoryPlan of 'small': {plan.peak / MB:,.0f} MB with batch_size=8>"
     assert "\n" not in repr(plan)
@@ -58,7 +58,7 @@ def test_the_parts():
     assert plan.activations > plan.convolutions
     assert plan.peak == (
         plan.activations + plan.gradients + plan.weights + plan.packed_weights + plan.slots
-        + plan.pixels
+        + plan.pixels + plan.runtime
     )  # fmt: skip
     assert plan.lower_bound == (
         plan.convolutions + plan.gradients + plan.weights + plan.slots + ALLOWANCE
@@ -107,7 +107,7 @@ tf.Model(model.inputs, model.outputs).predict(x[:1], verbose=0)  # loads the lib
 before = memory("VmRSS")
 plan = model.plan(batch_size=32)
 model.train_on_batch(x, y)
-print(memory("VmHWM") - before, plan.peak - plan.weights - plan.pixels)
+print(memory("VmHWM") - before, plan.peak - plan.weights - plan.pixels - plan.runtime)
 """
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     measured, planned = map(int, out.stdout.splitlines()[-1].split())

@@ -224,13 +224,13 @@ def test_record_of_a_training(tmp_path, image_tree, ending):
 
 
 def test_lazy_weights_stay_lazy(tmp_path):
-    """A 100 GB layer in a small file is refused by its shape, before anything is allocated."""
+    """A 100 GB layer in a small file is refused before anything is allocated."""
     path = tmp_path / "m.keras"
     sequential_model().save(path)
     config = json.loads(zipfile.ZipFile(path).read("config.json"))
     config["config"]["layers"][-1]["config"]["units"] = 10**10
     repack(path, config=config)
-    with pytest.raises(FormatError, match=r"dense_\d.*\(4, 10000000000\)"):
+    with pytest.raises(FormatError, match=r"layer 'dense_\d+' the config declares more than"):
         saving.load_model(path)
 
 

@@ -4,19 +4,23 @@ import errno
 import hashlib
 import http.server
 import importlib.metadata
+import io
 import json
 import os
 import subprocess
 import sys
 import threading
 import time
+import traceback
+import urllib.request
+from email.message import Message
 from pathlib import Path
 
 import pytest
 
 from tlfast.weights import download as download_module
 from tlfast.weights import locate as locate_module
-from tlfast.weights.catalog import WeightFile, applications, weight_file
+from tlfast.weights.catalog import WeightFile, applications, every_file, weight_file
 from tlfast.weights.download import DownloadError, download
 from tlfast.weights.locate import WeightsNotFoundError, locate
 
@@ -39,6 +43,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         kind = self.path.split("/")[1]
         if kind == "flaky":
             kind = "500" if len(self.server.seen) < 3 else "good"
+        if kind == "rude":
+            self.send_response(404, "\x1b[2Jgone\x9b")
+            self.send_header("Content-Length", "0")
+            return self.end_headers()
         if kind.isdigit():
             return self.send_error(int(kind))
         if kind == "moved":
@@ -176,6 +184,7 @@ def _umask() -> int:
         ("empty", "empty file", 1),
         ("huge", "more than the", 1),
         ("away", "not safe; refused", 1),
+        ("rude", r"answered 404 \\x1b\[2Jgone\\x9b", 1),
         ("slow", "no data in time", 3),
         ("stuck", "no data in time", 3),
     ],
@@ -186,6 +195,8 @@ def test_bad_answers(server, tmp_path, kind, text, requests):
     with pytest.raises(DownloadError, match=text) as caught:
         download(f"{server.url}/{kind}/f", target, SHA, timeout=0.2)
     assert server.url in str(caught.value)
+    printed = "".join(traceback.format_exception(caught.value))
+    assert "\x1b" not in printed and "\x9b" not in printed
     assert len(server.seen) == requests
     assert target.read_bytes() == b"a good older file"
     assert only(tmp_path, "f.bin")
@@ -208,6 +219,28 @@ def test_redirect_and_passing_errors(server, tmp_path):
     server.seen.clear()
     download(f"{server.url}/flaky/f", tmp_path / "b", SHA)
     assert len(server.seen) == 3 and (tmp_path / "b").read_bytes() == BODY
+
+
+def test_no_way_from_https_to_http():
+    request = urllib.request.Request("https://example.invalid/f")
+    redirects = download_module._SafeRedirects()
+    for url in ("http://example.invalid/f", "ftp://example.invalid/f", "file:///etc/passwd"):
+        with pytest.raises(DownloadError, match="not safe; refused"):
+            redirects.redirect_request(request, io.BytesIO(), 302, "Found", Message(), url)
+    kept = redirects.redirect_request(
+        request, io.BytesIO(), 302, "Found", Message(), "https://example.invalid/g"
+    )
+    assert kept is not None and kept.full_url == "https://example.invalid/g"
+
+
+def test_every_official_file_is_authentic(home, monkeypatch):
+    """https always, and a hash wherever Keras publishes one: for all but MobileNet and its V2."""
+    for file in every_file():
+        assert file.url.startswith("https://storage.googleapis.com/") or file.package, file.name
+        assert (file.hash is None) == file.application.startswith("MobileNet"), file.name
+    monkeypatch.setenv("TLFAST_WEIGHTS_URL", "http://mirror.invalid")
+    with pytest.raises(WeightsNotFoundError, match="no hash of this file is known.*not https"):
+        locate(weight_file("MobileNetV2", False))
 
 
 @pytest.mark.loopback

@@ -38,7 +38,8 @@ def reference(x: np.ndarray, kernel: np.ndarray, pads: tuple) -> np.ndarray:
     h, w = x.shape[1] - 2, x.shape[2] - 2
     return sum(
         x[:, i : i + h, j : j + w] @ kernel[i, j].astype(np.float64)
-        for i in range(3) for j in range(3)
+        for i in range(3)
+        for j in range(3)
     )
 
 
@@ -49,8 +50,12 @@ class Layer:
         _, self.h, self.w, n_in, n_out, self.pads = shape
         self.kernel = rng.normal(size=(3, 3, n_in, n_out)) / np.sqrt(9 * n_in)
         self.bias = rng.normal(size=n_out)
-        self.norm = [rng.uniform(0.5, 1.5, n_out), rng.normal(size=n_out) * 0.1,
-                     rng.normal(size=n_out) * 0.1, rng.uniform(0.5, 2, n_out)]
+        self.norm = [
+            rng.uniform(0.5, 1.5, n_out),
+            rng.normal(size=n_out) * 0.1,
+            rng.normal(size=n_out) * 0.1,
+            rng.uniform(0.5, 2, n_out),
+        ]
         self.variables = [variable(v) for v in (self.kernel, self.bias, *self.norm)]
         self.activation, self.residual, self.n_in = activation, residual, n_in
 
@@ -184,3 +189,62 @@ def gradient_of_the_image(rng, shape, trains_kernel: bool) -> tuple[np.ndarray, 
 def test_gradient_of_the_image(rng, shape, trains_kernel):
     got, expected = gradient_of_the_image(rng, shape, trains_kernel)
     assert distance(got, expected) < TOLERANCE
+
+
+# ---- the gradient of the kernel and the bias -----------------------------------------------------
+
+
+def gradients_of_the_weights(rng, shape, with_bias: bool) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(computed, right) for the kernel and perhaps the bias of a convolution on a fixed image."""
+    rows, h, w, n_in, n_out, pads = shape
+    net = Net(rng)
+    kernel = net.variable((3, 3, n_in, n_out), -0.1, 0.1)
+    bias = net.variable((n_out,), -0.1, 0.1) if with_bias else None
+    image = net.input((h, w, n_in))
+    y = net.add("conv2d", net.add("max_pool2d", image, pool=(1, 1)), weights=(kernel, bias),
+                pads=pads)  # fmt: skip
+    target = rng.normal(size=(rows, *net.shapes[y])).astype(np.float32)
+    trainable = [kernel, bias] if with_bias else [kernel]
+    plan = training_plan(net, [y], [{"kind": "mean_squared_error"}], rows, trainable)
+    x = rng.normal(size=(rows, h, w, n_in)).astype(np.float32)
+    got = plan.train([x], [target], learning_rate=0.0)[1][0]
+    dy = 2 * (got.astype(np.float64) - target) / target.size
+    top, bottom, left, right = pads
+    x = np.pad(x.astype(np.float64), ((0, 0), (top, bottom), (left, right), (0, 0)))
+    dk = np.zeros((3, 3, n_in, n_out))
+    for i in range(3):
+        for j in range(3):
+            piece = x[:, i : i + dy.shape[1], j : j + dy.shape[2]]
+            dk[i, j] = piece.reshape(-1, n_in).T @ dy.reshape(-1, n_out)
+    right_ones = [dk, dy.sum((0, 1, 2))]
+    return list(zip(plan.gradients(), right_ones, strict=False))
+
+
+@pytest.mark.parametrize("with_bias", [False, True])
+@pytest.mark.parametrize("shape", [*SHAPES, (20, 14, 13, 512, 64, (1, 1, 1, 1))])
+def test_gradients_of_the_weights(rng, shape, with_bias):
+    """The last shape has more tiles than one pass."""
+    pairs = gradients_of_the_weights(rng, shape, with_bias)
+    assert len(pairs) == 1 + with_bias
+    for got, expected in pairs:
+        assert distance(got.reshape(expected.shape), expected) < TOLERANCE
+
+
+def test_gradients_of_the_weights_do_not_depend_on_threads():
+    found = []
+    for threads in (1, 2):
+        tf.set_num_threads(threads)
+        pairs = gradients_of_the_weights(np.random.default_rng(3), SHAPES[1], True)
+        found.append([got for got, _ in pairs])
+    for one, two in zip(*found, strict=True):
+        assert np.array_equal(one, two)
+
+
+def test_gradients_of_the_weights_use_it(rng):
+    """Exact convolutions are nearer to float64, so both algorithms exist."""
+    errors = []
+    for exact in (True, False):
+        tf.set_exact(exact)
+        (pair,) = gradients_of_the_weights(np.random.default_rng(5), SHAPES[0], False)
+        errors.append(distance(pair[0].reshape(pair[1].shape), pair[1]))
+    assert errors[0] < errors[1] < TOLERANCE

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from tlfast import _core
-from tlfast._direct_calls import next_seed
+            yield number, Batch(list(x), y, weights, len(x[0]), source.ids, shapes=shapes)
 from tlfast._features import FeatureCache, FeatureStore, page_out
 from tlfast._frozen_dropout import warn_about_dropout
 from tlfast._input_watch import InputWatch
@@ -211,6 +211,7 @@ class Engine:
         return self._kept(self._lowered, key, lambda: lower(self.model, shapes, batch, training))
 
     def _plan(self, key: object, make: Callable[[], Any]) -> Any:
+        algorithm_choices()  # the core's table is in place before its first plan
         # Primitives belong to a number of threads and to the algorithms allowed.
         setting = (_core.num_threads(), _core.winograd())
         if setting != self._setting:
@@ -593,7 +594,7 @@ class Engine:
             if training and self._keeps:
                 self._say_not_kept(shapes)
             self._inputs.look(source, x, training)
-            yield number, Batch(list(x), y, weights, len(x[0]), shapes=shapes)
+            yield number, Batch(list(x), y, weights, len(x[0]), source.ids, shapes=shapes)
 
     def _store(self, source: Any, training: bool) -> tuple[FeatureStore | None, tuple[Any, ...]]:
         shapes = tuple(tuple(s) for s in source.element_shapes)

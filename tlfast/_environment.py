@@ -37,6 +37,9 @@ GROUPS: dict[str, tuple[Variable, ...]] = {
         Variable("TLFAST_CACHE_MEMORY", "MB of memory for the outputs of the frozen layers of one "
                  "data set; what does not fit goes to the cache folder, 0: all of it",
                  "a quarter of what is available"),
+        Variable("TLFAST_ALGORITHMS", "table of the convolutions' algorithms, as `tlfast bench "
+                 "--tune` writes it; `shipped`: the one in the package",
+                 "this machine's in the cache folder, or the one in the package"),
         Variable("TLFAST_DNNL", "path of another libdnnl.so.3 (oneDNN 3.2 or later, OpenMP build)",
                  "the one in the package"),
     ),

@@ -10,6 +10,9 @@ MB = 1 << 20
 # What the lower bound grants for all that is no tensor of the network: the loader's batches, the
 # code of the kernels, Python's objects.
 ALLOWANCE = 100 * MB
+# Kernel code, objects of layers, decoders: a round figure and so much for every layer, as measured
+# by `benchmarks/run.py growth` (24 MB for MobileNetV2's 154 layers, 51 for DenseNet121's 427).
+RUNTIME, RUNTIME_PER_LAYER = 18 * MB, 75 << 10
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class MemoryPlan:
         packed_weights: weights once more in the layouts the kernels read.
         slots: the optimizer's averages.
         pixels: batches that are read ahead.
+        runtime: kernel code, objects of layers, decoders; by a rule of thumb.
         convolutions: outputs of all trained convolutions, each once.
     """
 
@@ -40,13 +44,14 @@ class MemoryPlan:
     slots: int
     pixels: int
     convolutions: int
+    runtime: int
 
     @property
     def peak(self) -> int:
         """The sum of all parts."""
         return (
             self.activations + self.gradients + self.weights + self.packed_weights + self.slots
-            + self.pixels
+            + self.pixels + self.runtime
         )  # fmt: skip
 
     @property
@@ -64,6 +69,7 @@ class MemoryPlan:
             ("weights as the kernels read them", self.packed_weights),
             ("optimizer slots", self.slots),
             ("images read ahead", self.pixels),
+            ("code and objects", self.runtime),
             ("peak", self.peak),
             ("lower bound", self.lower_bound),
         )
@@ -90,7 +96,10 @@ def plan_memory(model: Any, batch_size: int, input_shape: Sequence[int] | None) 
         raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
     shapes = _shapes(model, input_shape)
     found = model._engine.memory_of(shapes, int(batch_size))
-    return MemoryPlan(model=model.name, batch_size=int(batch_size), input_shapes=shapes, **found)
+    return MemoryPlan(
+        model=model.name, batch_size=int(batch_size), input_shapes=shapes,
+        runtime=RUNTIME + RUNTIME_PER_LAYER * len(list(model._flatten_layers())), **found,
+    )  # fmt: skip
 
 
 def _shapes(model: Any, input_shape: Sequence[int] | None) -> tuple[tuple[int, ...], ...]:

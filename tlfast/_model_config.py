@@ -162,6 +162,9 @@ class _Rebuild:
                 except _NotYet as missing:
                     blocked.setdefault(missing.call, []).append(name)
                     break
+                except Exception as exc:
+                    exc.add_note(f"{type(operation).__name__} {operation.name!r}")
+                    raise
                 done += 1
                 ready.extend(blocked.pop((name, len(operation._inbound_nodes) - 1), ()))
             del nodes[:done]

@@ -14,6 +14,11 @@ from tlfast._errors import did_you_mean
 from tlfast._tensor import KerasTensor
 
 _PLAIN = (str, int, float, bool)
+# Of arrays in configs; a type given in another way could be of any size.
+_ARRAY_TYPES = frozenset(
+    [f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)]
+    + ["float16", "float32", "float64", "bool"]
+)
 
 
 def serialize(obj: Any) -> Any:
@@ -109,6 +114,9 @@ def _plain_value(name: str, config: Any) -> Any:
     if name == "__slice__":
         return slice(*(config.get(part) for part in ("start", "stop", "step")))
     if name == "__numpy__":
+        if config.get("dtype") not in (None, *_ARRAY_TYPES):
+            raise ValueError(f"A model file holds an array of type {config['dtype']!r}; numbers "
+                             f"are {', '.join(sorted(_ARRAY_TYPES))}")
         return np.asarray(config["value"], config.get("dtype"))
     if name == "__tuple__":
         return tuple(config)
@@ -154,6 +162,20 @@ def deserialize(
     name = config["class_name"]
     if not isinstance(name, str):
         raise ValueError(f"class_name in a model file is a text. Received: {name!r}")
+    try:
+        return _made(name, config, custom_objects, kind)
+    except Exception as exc:
+        inner = config.get("config")
+        own = inner.get("name") if isinstance(inner, dict) else None
+        if isinstance(own, str):
+            exc.add_note(f"{name} {own!r}")
+        raise
+
+
+def _made(
+    name: str, config: dict[str, Any], custom_objects: dict[str, Any] | None, kind: str | None
+) -> Any:
+    """Return the object of a config that has a class name."""
     refuse_code(name)
     if name.startswith("__"):
         return _plain_value(name, config.get("config", config.get("items", {})))

@@ -4,6 +4,8 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from tlfast._warnings import DataWarning
 
 _LISTED = 20  # skipped images named in the warning
@@ -19,6 +21,7 @@ class Steps:
 
     Attributes:
         keeps_place: whether `get_state` will be called in the middle of an epoch.
+        batch: the batch handed out last.
     """
 
     def __init__(self, engine: Any, source: Any, training: bool) -> None:
@@ -30,6 +33,7 @@ class Steps:
         self._current: Any = None
         self._begin: Any = None  # states of data and generators when the epoch began
         self._read = self._done = 0  # batches of the epoch: read from the data, handed out
+        self.batch: Any = None
         self._bad: dict[str, str] = {}
 
     @property
@@ -54,6 +58,7 @@ class Steps:
             for number, batch in self._current:
                 self._bad.update({str(path): str(reason) for path, reason in batch.bad or ()})
                 self._read, self._done = number + 1, self._done + 1
+                self.batch = batch
                 yield self._done - 1, batch
         finally:
             self.close()
@@ -73,11 +78,24 @@ class Steps:
         self._current = self._engine.batches(self._source, epoch, self._training, read)
         self._read, self._done = read, done
 
+    def inputs(self) -> list[np.ndarray]:
+        """Return the inputs of the last batch, read again where only their features were kept."""
+        if self.batch.x is None:
+            self.batch.x, _, _ = next(self._source.pixels([self.batch.ids]))
+        return [np.asarray(x) for x in self.batch.x]
+
+    def files(self) -> list[str]:
+        """Return the image file of each row of the last batch; [] where that is not known."""
+        paths = self._source.file_paths
+        if paths is None or self.batch.ids is None:
+            return []
+        return [str(paths[i]) for i in self.batch.ids]
+
     def close(self) -> None:
         """End an epoch: stop the threads that decode ahead."""
         if hasattr(self._current, "close"):
             self._current.close()
-        self._current = self._begin = None
+        self._current = self._begin = self.batch = None
 
     def get_state(self) -> dict[str, Any]:
         """Where the batches stand, as plain values."""

@@ -424,7 +424,9 @@ def get(identifier: Any) -> Callable[..., Any] | None:
     if isinstance(identifier, dict):
         from tlfast._serialization import deserialize
 
-        return deserialize(identifier, kind="initializers")
+        found = deserialize(identifier, kind="initializers")
+        if callable(found):
+            return found
     if isinstance(identifier, str):
         if identifier not in _NAMES:
             raise ValueError(

@@ -627,5 +627,12 @@ def model_from_json(json_string: str, custom_objects: dict[str, Any] | None = No
     Args:
         json_string: the text.
         custom_objects: classes of one's own by name.
+
+    Raises:
+        FormatError: not JSON, or nothing that makes a model; a ValueError.
     """
-    return deserialize(json.loads(json_string), custom_objects, kind="layers")
+    from tlfast.saving.building import build_model
+    from tlfast.saving.config_json import parse_json
+
+    where = "model_from_json"
+    return build_model(parse_json(json_string, where), custom_objects, where)

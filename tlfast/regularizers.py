@@ -108,7 +108,9 @@ def get(identifier: Any) -> Any:
     if isinstance(identifier, dict):
         from tlfast._serialization import deserialize
 
-        return deserialize(identifier, kind="regularizers")
+        found = deserialize(identifier, kind="regularizers")
+        if isinstance(found, Regularizer):
+            return found
     if isinstance(identifier, str) and identifier in _NAMES:
         return _NAMES[identifier]()
     if isinstance(identifier, type) and issubclass(identifier, Regularizer):

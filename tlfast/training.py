@@ -19,13 +19,12 @@ from tlfast._batch_calls import NOT_HERE, BatchCalls
 from tlfast._compiled import CompiledLosses, CompiledMetrics
 from tlfast._fine_tune import FineTuning
 from tlfast._fingerprint import fingerprint
-from tlfast._fit_loop import FitLoop
+from tlfast._fit_loop import FitLoop, is_due
 from tlfast._memory_plan import MemoryPlan, plan_memory
 from tlfast._metric_base import Mean
 from tlfast._rows import split_rows, unpacked
 from tlfast._steps import Steps
 from tlfast.callbacks._base import CallbackList, History, plain_logs
-from tlfast.callbacks._monitor import MonitorCallback
 from tlfast.saving.record import update_record
 
 
@@ -40,8 +39,11 @@ class Trainer(FineTuning, BatchCalls):
     optimizer: Any = None  # the Optimizer, once compiled
     loss: Any = None
     history: Any = None  # the History of the last fit
-    stop_training: bool = False
+    stop_training: bool = False  # set it in a callback to end `fit`
+    stop_evaluating: bool = False
+    stop_predicting: bool = False
 
+    _training_steps: Steps | None = None  # of the fit that is running
     _engine_object: Any = None
     # CompiledLosses, CompiledMetrics and Mean, once compiled.
     _losses: Any = None
@@ -299,21 +301,23 @@ class Trainer(FineTuning, BatchCalls):
         train = Steps(self._engine, source, True)
         test = validation and Steps(self._engine, validation, False)
         callbacks = self._callback_list(callbacks, verbose, epochs, train.num_batches, fit=True)
-        self._check_monitors(callbacks, validation is not None)
+        epoch_numbers = range(initial_epoch, epochs)
+        self._check_monitors(callbacks, validation is not None, epoch_numbers, validation_freq)
         self.history.backbones = _backbones.names(self)
         self.stop_training = False
         if cache_features is not None:
             self._engine.cache_features = cache_features
         self._engine.begin_fit(keep_features=True)
+        self._training_steps = train
         try:
             made_of = functools.partial(
                 fingerprint, self, source, validation, validation_freq, class_weight
             )
-            epoch_numbers = range(initial_epoch, epochs)
             FitLoop(
                 self, train, test, callbacks, epoch_numbers, validation_freq, made_of
             ).run()
         finally:
+            self._training_steps = None
             self._engine.end_fit()
             train.close()
             if test:
@@ -385,12 +389,15 @@ class Trainer(FineTuning, BatchCalls):
         return logs if return_dict else self._in_order(logs)
 
     def _run_evaluation(self, test: Steps, callbacks: CallbackList) -> dict[str, Any]:
+        self.stop_evaluating = False
         callbacks.on_test_begin()
         self.reset_metrics()
         for step, batch in test.epoch(0):
             callbacks.on_test_batch_begin(step)
             self._test_step(batch)
             callbacks.on_test_batch_end(step, self.get_metrics_result())
+            if self.stop_evaluating:
+                break
         logs = plain_logs(self.get_metrics_result())
         callbacks.on_test_end(logs)
         return logs
@@ -425,6 +432,7 @@ class Trainer(FineTuning, BatchCalls):
         run = Steps(self._engine, source, False)
         callbacks = self._callback_list(callbacks, verbose, 1, run.num_batches)
         parts: list[list[np.ndarray]] = []
+        self.stop_predicting = False
         callbacks.on_predict_begin()
         try:
             for step, batch in run.epoch(0):
@@ -432,6 +440,8 @@ class Trainer(FineTuning, BatchCalls):
                 outputs = self._engine.predict_batch(batch)
                 parts.append(outputs)
                 callbacks.on_predict_batch_end(step, {"outputs": self._packed(outputs)})
+                if self.stop_predicting:
+                    break
         finally:
             run.close()
         callbacks.on_predict_end()
@@ -611,24 +621,22 @@ class Trainer(FineTuning, BatchCalls):
             steps=steps,
         )
 
-    def _check_monitors(self, callbacks: CallbackList, validated: bool) -> None:
+    def _check_monitors(
+        self,
+        callbacks: CallbackList,
+        validated: bool,
+        epochs: range,
+        validation_freq: int | Sequence[int],
+    ) -> None:
         """Let callbacks refuse values that are never logged, before the first epoch."""
         names = ["loss", *(tracker.name for tracker in self._losses.trackers)]
         names += self._compile_metrics.expected_names(self._output_names_or_default())
-        if validated:
-            names += [f"val_{name}" for name in names]
-        own = __name__.split(".")[0]
-        for callback in callbacks.callbacks:
-            kind = type(callback)
-            if kind.__module__.split(".")[0] != own or kind.__name__ == "LambdaCallback":
-                return  # a user's callback may add values of its own to the logs
-            if kind.__name__ in ("LearningRateScheduler", "ReduceLROnPlateau"):
-                names.append("learning_rate")
-            if isinstance(callback, MonitorCallback):
-                given = callback.monitor
-                callback.check_monitor(names)
-                if given != callback.monitor:
-                    _keras2.say_logged(given, callback.monitor, 3)
+        values = [f"val_{name}" for name in names] if validated else []
+        often = all(is_due(epoch, validation_freq) for epoch in epochs)
+        if often:
+            callbacks.check_monitors(names + values)
+        else:
+            callbacks.check_monitors(names, sometimes=values)
 
     def _in_order(self, logs: dict[str, Any]) -> Any:
         order = [self._loss_tracker.name]

@@ -4,14 +4,16 @@
 
 #include "kernels/kernels.h"
 
-#define DEPTH                                                                                     \
-    256 /* input channels per pass: a panel of U (16 to 32 KB) and its rows stay in L1            \
-         */
+/* Input channels per pass: a panel of U (16 to 32 KB) and its rows stay in L1. */
+#define DEPTH 256
+/* The same for the gradient of the kernel: rows of Z (16 KB) and V (8 KB). */
+#define TILES 128
 
 /* Register tiles: 4 x 2 of 16, 6 x 2 of 16, 12 x 2 of 32 registers, the rest for operands. */
 #define WIDTH 4
 #define ROWS 4
 #define VECTORS 2
+#define SUM_ROWS 4
 #define NAME(x) x##_base
 #include "kernels/vector_body.h"
 #include "kernels/winograd_body.h"
@@ -21,6 +23,7 @@
 #define WIDTH 8
 #define ROWS 6
 #define VECTORS 2
+#define SUM_ROWS 4
 #define NAME(x) x##_avx2
 #include "kernels/vector_body.h"
 #include "kernels/winograd_body.h"
@@ -31,6 +34,7 @@
 #define WIDTH 16
 #define ROWS 12
 #define VECTORS 2
+#define SUM_ROWS 8
 #define NAME(x) x##_avx512
 #include "kernels/vector_body.h"
 #include "kernels/winograd_body.h"

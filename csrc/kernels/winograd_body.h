@@ -1,6 +1,9 @@
 /* Body of the Winograd kernels, included by winograd.c behind vector_body.h, once per instruction
- * set with WIDTH   floats per vector     ROWS, VECTORS   tile of one product held in registers
- *   NAME(x) the name of a function in this version */
+ * set with
+ *   WIDTH          floats per vector
+ *   ROWS, VECTORS  tile of one product held in registers
+ *   SUM_ROWS       the same for the gradient of the kernel; divides WIDTH
+ *   NAME(x)        the name of a function in this version */
 /* B' along one axis. */
 static inline __attribute__((always_inline)) void NAME(src_axis)(const VEC *d, int step, VEC *out)
 {
@@ -29,7 +32,7 @@ static inline __attribute__((always_inline)) void NAME(dst_axis)(const VEC *m, i
 
 static void NAME(transform_src)(const tl_winograd_image *src, int64_t tiles_h, int64_t tiles_w,
                                 int64_t top, int64_t left, int64_t t0, int64_t t1, int64_t first,
-                                int64_t n_rows, float *v)
+                                const tl_winograd_rows *rows, float *v)
 {
     int64_t plane = src->h * src->w * src->position;
     for (int64_t t = t0; t < t1; t++) {
@@ -49,13 +52,13 @@ static void NAME(transform_src)(const tl_winograd_image *src, int64_t tiles_h, i
 #pragma GCC unroll 6
             for (int i = 0; i < 6; i++)
                 NAME(src_axis)(d + 6 * i, 1, r + 6 * i);
-            float *to = v + (t - first) * src->c + c;
+            float *to = v + (t - first) * rows->row + c / WIDTH * rows->column;
 #pragma GCC unroll 6
             for (int j = 0; j < 6; j++) {
                 NAME(src_axis)(r + j, 6, column);
 #pragma GCC unroll 6
                 for (int i = 0; i < 6; i++)
-                    NAME(store)(to + (6 * i + j) * n_rows * src->c, column[i]);
+                    NAME(store)(to + (6 * i + j) * rows->matrix, column[i]);
             }
         }
     }
@@ -188,9 +191,157 @@ static void NAME(transform_kernel)(const float *kernel, int64_t tap_stride, int6
     }
 }
 
+/* A along one axis. */
+static inline __attribute__((always_inline)) void NAME(diff_axis)(const VEC *y, int step, VEC *out,
+                                                                  int out_step)
+{
+    VEC y0 = y[0], y1 = y[step], y2 = y[2 * step], y3 = y[3 * step];
+    VEC a = y0 + y2, b = y1 + y3, c = y0 + 4 * y2, e = 2 * y1 + 8 * y3;
+    out[0] = y0;
+    out[out_step] = a + b;
+    out[2 * out_step] = a - b;
+    out[3 * out_step] = c + e;
+    out[4 * out_step] = c - e;
+    out[5 * out_step] = y3;
+}
+
+static void NAME(transform_diff)(const tl_winograd_image *diff, int64_t tiles_h, int64_t tiles_w,
+                                 int64_t t0, int64_t t1, int64_t first, int64_t n_rows, float *z)
+{
+    enum { PANEL = WIDTH * VECTORS };
+    int64_t plane = diff->h * diff->w * diff->position;
+    for (int64_t t = t0; t < t1; t++) {
+        int64_t n = t / (tiles_h * tiles_w), y0 = t / tiles_w % tiles_h * 4;
+        int64_t x0 = t % tiles_w * 4;
+        for (int64_t c = 0; c < diff->c; c += WIDTH) {
+            const float *from = diff->data +
+                                (n * (diff->c / diff->group) + c / diff->group) * plane +
+                                c % diff->group;
+            VEC d[16], r[24], column[6];
+            for (int64_t y = 0; y < 4; y++)
+                for (int64_t x = 0; x < 4; x++)
+                    d[4 * y + x] =
+                        y0 + y < diff->h && x0 + x < diff->w
+                            ? NAME(load)(from + ((y0 + y) * diff->w + x0 + x) * diff->position)
+                            : (VEC){0};
+#pragma GCC unroll 4
+            for (int i = 0; i < 4; i++)
+                NAME(diff_axis)(d + 4 * i, 1, r + 6 * i, 1);
+            float *to = z + (c / PANEL * n_rows + t - first) * PANEL + c % PANEL;
+#pragma GCC unroll 6
+            for (int j = 0; j < 6; j++) {
+                NAME(diff_axis)(r + j, 6, column, 1);
+#pragma GCC unroll 6
+                for (int i = 0; i < 6; i++)
+                    NAME(store)(to + (6 * i + j) * n_rows * diff->c, column[i]);
+            }
+        }
+    }
+}
+
+/* SUM_ROWS rows of du: v and z have a row per tile, WIDTH and WIDTH * VECTORS floats apart. */
+static inline __attribute__((always_inline)) void NAME(outer)(const float *v, const float *z,
+                                                              float *du, int64_t n_rows, bool adds)
+{
+    enum { PANEL = WIDTH * VECTORS };
+    VEC sum[SUM_ROWS][VECTORS];
+#pragma GCC unroll 16
+    for (int r = 0; r < SUM_ROWS; r++)
+#pragma GCC unroll 16
+        for (int i = 0; i < VECTORS; i++)
+            sum[r][i] = adds ? NAME(load)(du + r * PANEL + i * WIDTH) : (VEC){0};
+    for (int64_t t = 0; t < n_rows; t++) {
+        VEC b[VECTORS];
+#pragma GCC unroll 16
+        for (int i = 0; i < VECTORS; i++)
+            b[i] = NAME(load)(z + t * PANEL + i * WIDTH);
+#pragma GCC unroll 16
+        for (int r = 0; r < SUM_ROWS; r++) {
+            float a = v[t * WIDTH + r];
+#pragma GCC unroll 16
+            for (int i = 0; i < VECTORS; i++)
+                sum[r][i] += a * b[i];
+        }
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < SUM_ROWS; r++)
+#pragma GCC unroll 16
+        for (int i = 0; i < VECTORS; i++)
+            NAME(store)(du + r * PANEL + i * WIDTH, sum[r][i]);
+}
+
+static void NAME(multiply_transposed)(const float *v, const float *z, float *du, int64_t n_rows,
+                                      int64_t c, bool adds)
+{
+    enum { PANEL = WIDTH * VECTORS };
+    for (int64_t t0 = 0; t0 < n_rows; t0 += TILES) {
+        int64_t tiles = n_rows - t0 < TILES ? n_rows - t0 : TILES;
+        for (int64_t x = 0; x < c; x += SUM_ROWS)
+            NAME(outer)
+            (v + (x / WIDTH * n_rows + t0) * WIDTH + x % WIDTH, z + t0 * PANEL, du + x * PANEL,
+             tiles, adds || t0 > 0);
+    }
+}
+
+static void NAME(sum_rows)(const float *z, float *sum, int64_t n_rows, bool adds)
+{
+    enum { PANEL = WIDTH * VECTORS };
+    for (int i = 0; i < PANEL; i += WIDTH) {
+        VEC total = adds ? NAME(load)(sum + i) : (VEC){0};
+        for (int64_t t0 = 0; t0 < n_rows; t0 += TILES) { /* short sums keep the error small */
+            int64_t end = n_rows < t0 + TILES ? n_rows : t0 + TILES;
+            VEC part = {0};
+            for (int64_t t = t0; t < end; t++)
+                part += NAME(load)(z + t * PANEL + i);
+            total += part;
+        }
+        NAME(store)(sum + i, total);
+    }
+}
+
+/* G' along one axis. */
+static inline __attribute__((always_inline)) void NAME(diff_kernel_axis)(const VEC *u, int step,
+                                                                         VEC *out, int out_step)
+{
+    VEC u0 = u[0], u1 = u[step], u2 = u[2 * step], u3 = u[3 * step], u4 = u[4 * step],
+        u5 = u[5 * step];
+    VEC a = (u1 + u2) * (1.f / 6), b = (u3 + u4) * (1.f / 24);
+    out[0] = u0 * .25f - a + b;
+    out[out_step] = (u2 - u1) * (1.f / 6) + (u3 - u4) * (1.f / 12);
+    out[2 * out_step] = 4 * b - a + u5;
+}
+
+static void NAME(transform_diff_kernel)(const float *du, int64_t matrix, int64_t x0, int64_t x1,
+                                        int64_t tap_stride, int64_t row_stride, float *kernel)
+{
+    enum { PANEL = WIDTH * VECTORS };
+    for (int64_t x = x0; x < x1; x++)
+        for (int k = 0; k < PANEL; k += WIDTH) {
+            VEC u[36], half[18], g[9];
+            for (int i = 0; i < 36; i++)
+                u[i] = NAME(load)(du + i * matrix + x * PANEL + k);
+#pragma GCC unroll 6
+            for (int i = 0; i < 6; i++)
+                NAME(diff_kernel_axis)(u + 6 * i, 1, half + 3 * i, 1);
+#pragma GCC unroll 3
+            for (int j = 0; j < 3; j++)
+                NAME(diff_kernel_axis)(half + j, 3, g + j, 3);
+            for (int tap = 0; tap < 9; tap++)
+                NAME(store)(kernel + tap * tap_stride + x * row_stride + k, g[tap]);
+        }
+}
+
 static const tl_winograd_kernels NAME(kernels) = {
-    WIDTH * VECTORS, NAME(transform_kernel), NAME(transform_src),
-    NAME(multiply),  NAME(transform_dst),
+    .block = WIDTH,
+    .panel = WIDTH * VECTORS,
+    .transform_kernel = NAME(transform_kernel),
+    .transform_src = NAME(transform_src),
+    .multiply = NAME(multiply),
+    .transform_dst = NAME(transform_dst),
+    .transform_diff = NAME(transform_diff),
+    .multiply_transposed = NAME(multiply_transposed),
+    .sum_rows = NAME(sum_rows),
+    .transform_diff_kernel = NAME(transform_diff_kernel),
 };
 
 #undef VEC
@@ -198,4 +349,5 @@ static const tl_winograd_kernels NAME(kernels) = {
 #undef WIDTH
 #undef ROWS
 #undef VECTORS
+#undef SUM_ROWS
 #undef NAME

@@ -4,46 +4,21 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "ops/conv_kernel.h"
 #include "ops/depthwise.h"
 #include "ops/step.h"
 #include "ops/winograd.h"
 
-/* Roles of a kernel's packed copies. */
-enum { ROLE_FORWARD, ROLE_BACKWARD_DATA };
-
-/* A kernel in the layout that a primitive reads. A frozen one is the pool's, packed once. One that
- * this step trains changes with every step: it is packed into the arena just before it is read. */
-typedef struct conv_kernel {
-    tl_pack *pack;         /* borrowed from the pool, or NULL */
-    tl_primitive reorder;  /* otherwise: variable -> arena */
-    dnnl_memory_desc_t md; /* its layout there; owned */
-} conv_kernel;
-
 typedef struct conv_state {
     bool winograd;          /* forward runs without a primitive */
     bool winograd_backward; /* so does the gradient back to the source */
-    bool own_weights;       /* and the gradient of the weights */
+    /* The gradients of the weights by a loop of ours, or NULL for the primitive. */
+    void (*backward_weights_loop)(const tl_step *step);
     tl_primitive forward, backward_data, backward_weights;
-    conv_kernel kernel, kernel_backward;
-    tl_pack *bias;           /* borrowed from the pool, or NULL */
-    conv_kernel diff_kernel; /* the gradient: arena -> Keras' layout */
+    tl_conv_kernel kernel, kernel_backward;
+    tl_pack *bias;              /* borrowed from the pool, or NULL */
+    tl_conv_kernel diff_kernel; /* the gradient: arena -> Keras' layout */
 } conv_state;
-
-static bool is_depthwise(const tl_node *node)
-{
-    return node->kind == TL_OP_depthwise_conv2d;
-}
-
-static int64_t n_groups(const tl_node *node)
-{
-    return is_depthwise(node) ? node->weights[0]->dims[2] : node->attrs.groups;
-}
-
-static int64_t n_out(const tl_node *node)
-{
-    const int64_t *k = node->weights[0]->dims;
-    return is_depthwise(node) ? k[2] * k[3] : k[3];
-}
 
 static int64_t out_size(int64_t in, int64_t before, int64_t after, int64_t kernel, int64_t stride,
                         int64_t dilation)
@@ -61,13 +36,13 @@ static tl_status infer(const tl_graph *graph, const tl_node *node, tl_value *dst
     if (src->rank != 4 || kernel == NULL || kernel->rank != 4)
         return tl_fail(err, TL_SHAPE, "layer '%s': a convolution needs (N, H, W, C), got %s",
                        node->name, tl_shape_text(src->rank, src->dims, given, sizeof given));
-    int64_t groups = n_groups(node);
-    int64_t in = is_depthwise(node) ? kernel->dims[2] : kernel->dims[2] * groups;
+    int64_t groups = tl_conv_groups(node);
+    int64_t in = tl_conv_is_depthwise(node) ? kernel->dims[2] : kernel->dims[2] * groups;
     const tl_variable *bias = node->weights[1];
-    if (bias != NULL && (int64_t)bias->size != n_out(node))
+    if (bias != NULL && (int64_t)bias->size != tl_conv_channels(node))
         return tl_fail(err, TL_SHAPE, "layer '%s': a bias of %zu values for %lld channels",
-                       node->name, bias->size, (long long)n_out(node));
-    if (groups < 1 || src->dims[3] != in || n_out(node) % groups != 0)
+                       node->name, bias->size, (long long)tl_conv_channels(node));
+    if (groups < 1 || src->dims[3] != in || tl_conv_channels(node) % groups != 0)
         return tl_fail(err, TL_SHAPE,
                        "layer '%s': the kernel %s with %lld groups reads %lld channels, the input "
                        "is %s",
@@ -88,7 +63,7 @@ static tl_status infer(const tl_graph *graph, const tl_node *node, tl_value *dst
                             a->dilation[0]);
     dst->dims[2] = out_size(src->dims[2], a->pads[2], a->pads[3], kernel->dims[1], a->strides[1],
                             a->dilation[1]);
-    dst->dims[3] = n_out(node);
+    dst->dims[3] = tl_conv_channels(node);
     return TL_OK;
 }
 
@@ -106,11 +81,11 @@ static bool exceeds_image(const tl_graph *graph, const tl_node *node)
 static void choose(const tl_graph *graph, const tl_node *node, tl_layout spatial, tl_layout *src,
                    tl_layout *dst)
 {
-    int64_t groups = n_groups(node), in = graph->values[node->src[0]].dims[3];
-    bool few_per_group = !is_depthwise(node) && groups > 1 && in / groups % 16 != 0;
-    bool multiplies = is_depthwise(node) && n_out(node) != in;
+    int64_t groups = tl_conv_groups(node), in = graph->values[node->src[0]].dims[3];
+    bool few_per_group = !tl_conv_is_depthwise(node) && groups > 1 && in / groups % 16 != 0;
+    bool multiplies = tl_conv_is_depthwise(node) && tl_conv_channels(node) != in;
     bool plain =
-        few_per_group || multiplies || (!is_depthwise(node) && exceeds_image(graph, node));
+        few_per_group || multiplies || (!tl_conv_is_depthwise(node) && exceeds_image(graph, node));
     *src = *dst = plain ? TL_LAYOUT_PLAIN : spatial;
     if (*src == TL_LAYOUT_BLOCKED && in <= 4 && groups == 1)
         *src = TL_LAYOUT_NCHW;
@@ -120,13 +95,13 @@ static void choose(const tl_graph *graph, const tl_node *node, tl_layout spatial
 static dnnl_status_t any_weights_md(const tl_node *node, dnnl_memory_desc_t *md)
 {
     const int64_t *k = node->weights[0]->dims;
-    int64_t groups = n_groups(node);
-    if (groups == 1 && !is_depthwise(node)) {
+    int64_t groups = tl_conv_groups(node);
+    if (groups == 1 && !tl_conv_is_depthwise(node)) {
         dnnl_dims_t dims = {k[3], k[2], k[0], k[1]};
         return tl_dnn.memory_desc_create_with_tag(md, 4, dims, dnnl_f32, dnnl_format_tag_any);
     }
-    int64_t in = is_depthwise(node) ? 1 : k[2];
-    dnnl_dims_t dims = {groups, n_out(node) / groups, in, k[0], k[1]};
+    int64_t in = tl_conv_is_depthwise(node) ? 1 : k[2];
+    dnnl_dims_t dims = {groups, tl_conv_channels(node) / groups, in, k[0], k[1]};
     return tl_dnn.memory_desc_create_with_tag(md, 5, dims, dnnl_f32, dnnl_format_tag_any);
 }
 
@@ -145,7 +120,7 @@ static conv_geometry geometry_of(const tl_node *node)
 
 static tl_status bias_md(const tl_step *step, dnnl_memory_desc_t *md, tl_error *err)
 {
-    dnnl_dims_t dims = {n_out(step->node)};
+    dnnl_dims_t dims = {tl_conv_channels(step->node)};
     dnnl_status_t made = tl_dnn.memory_desc_create_with_tag(md, 1, dims, dnnl_f32, dnnl_a);
     return made == dnnl_success ? TL_OK : tl_dnn_fail(err, made, step->name);
 }
@@ -201,62 +176,14 @@ static tl_status create_forward_pd(tl_step *step, const tl_build *build, bool fu
 {
     const_dnnl_memory_desc_t known = NULL;
     if (!step->wants_diff_weights[0])
-        known =
-            tl_pool_find_md(build->pool, step->node->weights[0], step->folded_norm, ROLE_FORWARD);
+        known = tl_pool_find_md(build->pool, step->node->weights[0], step->folded_norm,
+                                TL_ROLE_FORWARD);
     TL_TRY(create_forward_pd_for(step, known, fused, pd, err));
     if (known == NULL || !is_reference(*pd))
         return TL_OK;
     tl_dnn.primitive_desc_destroy(*pd);
     *pd = NULL;
     return create_forward_pd_for(step, NULL, fused, pd, err);
-}
-
-static tl_pack_kind kernel_pack_kind(const tl_node *node)
-{
-    return is_depthwise(node) ? TL_PACK_DEPTHWISE : TL_PACK_KERNEL;
-}
-
-/* Asks for room in the arena for a kernel in the layout md and makes the change of layout between
- * there and Keras' order. */
-static tl_status create_in_arena(tl_build *build, tl_step *step, const_dnnl_memory_desc_t md,
-                                 tl_work work, bool from_arena, conv_kernel *out, tl_error *err)
-{
-    tl_status status = TL_OK;
-    const tl_node *node = step->node;
-    dnnl_memory_desc_t keras = NULL;
-    dnnl_primitive_attr_t attr = NULL;
-    dnnl_primitive_desc_t pd = NULL;
-    TL_DNN_GOTO(tl_dnn.memory_desc_clone(&out->md, md), step->name);
-    TL_TRY_GOTO(
-        tl_kernel_md(&keras, kernel_pack_kind(node), node->weights[0], n_groups(node), err));
-    TL_TRY_GOTO(tl_attr_create(&attr, NULL, err));
-    TL_DNN_GOTO(tl_dnn.reorder_primitive_desc_create(&pd, from_arena ? md : keras, tl_dnn.engine,
-                                                     from_arena ? keras : md, tl_dnn.engine, attr),
-                step->name);
-    TL_TRY_GOTO(tl_primitive_create(&out->reorder, pd, build, step->name, err));
-    size_t bytes = tl_dnn.memory_desc_get_size(md);
-    if (bytes > step->work_bytes[work])
-        step->work_bytes[work] = bytes;
-fail:
-    if (keras != NULL)
-        tl_dnn.memory_desc_destroy(keras);
-    if (attr != NULL)
-        tl_dnn.primitive_attr_destroy(attr);
-    return status;
-}
-
-/* The kernel for a primitive that reads it in the layout md. */
-static tl_status create_kernel(tl_build *build, tl_step *step, const_dnnl_memory_desc_t md,
-                               int role, conv_kernel *out, tl_error *err)
-{
-    const tl_node *node = step->node;
-    if (step->wants_diff_weights[0])
-        return create_in_arena(build, step, md,
-                               role == ROLE_FORWARD ? TL_WORK_FORWARD : TL_WORK_BACKWARD, false,
-                               out, err);
-    return tl_pool_get(build->pool, kernel_pack_kind(node), node->weights[0], NULL,
-                       role == ROLE_FORWARD ? step->folded_norm : NULL, role, n_out(node),
-                       n_groups(node), md, &out->pack, err);
 }
 
 static tl_status create_forward(tl_build *build, tl_step *step, tl_error *err)
@@ -266,21 +193,21 @@ static tl_status create_forward(tl_build *build, tl_step *step, tl_error *err)
     dnnl_primitive_desc_t pd = NULL;
     if (has_bias(step))
         TL_TRY(tl_pool_get(build->pool, TL_PACK_BIAS, node->weights[0], node->weights[1],
-                           step->folded_norm, ROLE_FORWARD, n_out(node), n_groups(node), NULL,
-                           &state->bias, err));
+                           step->folded_norm, TL_ROLE_FORWARD, tl_conv_channels(node),
+                           tl_conv_groups(node), NULL, &state->bias, err));
     state->winograd = tl_winograd_fits(step);
     if (state->winograd) {
         step->work_bytes[TL_WORK_FORWARD] = tl_winograd_work(step);
         if (step->wants_diff_weights[0])
             return TL_OK;
         return tl_pool_get(build->pool, TL_PACK_WINOGRAD, node->weights[0], NULL,
-                           step->folded_norm, ROLE_FORWARD, n_out(node), n_groups(node), NULL,
-                           &state->kernel.pack, err);
+                           step->folded_norm, TL_ROLE_FORWARD, tl_conv_channels(node),
+                           tl_conv_groups(node), NULL, &state->kernel.pack, err);
     }
     TL_TRY(create_forward_pd(step, build, true, &pd, err));
-    tl_status status =
-        create_kernel(build, step, tl_dnn.primitive_desc_query_md(pd, dnnl_query_weights_md, 0),
-                      ROLE_FORWARD, &state->kernel, err);
+    tl_status status = tl_conv_kernel_create(
+        build, step, tl_dnn.primitive_desc_query_md(pd, dnnl_query_weights_md, 0), TL_ROLE_FORWARD,
+        &state->kernel, err);
     if (status != TL_OK) {
         tl_dnn.primitive_desc_destroy(pd);
         return status;
@@ -303,9 +230,9 @@ static tl_status create_backward_data(tl_build *build, tl_step *step, dnnl_primi
                     &pd, tl_dnn.engine, dnnl_convolution_direct, step->src[0]->md, weights,
                     step->dst->md, g.strides, g.dilates, g.before, g.after, hint, attr),
                 step->name);
-    TL_TRY_GOTO(create_kernel(build, step,
-                              tl_dnn.primitive_desc_query_md(pd, dnnl_query_weights_md, 0),
-                              ROLE_BACKWARD_DATA, &state->kernel_backward, err));
+    TL_TRY_GOTO(tl_conv_kernel_create(build, step,
+                                      tl_dnn.primitive_desc_query_md(pd, dnnl_query_weights_md, 0),
+                                      TL_ROLE_BACKWARD_DATA, &state->kernel_backward, err));
     status = tl_primitive_create(&state->backward_data, pd, build, step->name, err);
     pd = NULL;
 fail:
@@ -322,11 +249,11 @@ static tl_status create_winograd_backward(tl_build *build, tl_step *step, tl_err
 {
     conv_state *state = step->state;
     const tl_node *node = step->node;
-    step->work_bytes[TL_WORK_BACKWARD] = tl_winograd_work_backward(step);
+    step->work_bytes[TL_WORK_BACKWARD] = tl_winograd_work_backward_data(step);
     if (step->wants_diff_weights[0])
         return TL_OK;
     return tl_pool_get(build->pool, TL_PACK_WINOGRAD_TRANSPOSED, node->weights[0], NULL, NULL,
-                       ROLE_BACKWARD_DATA, n_out(node), n_groups(node), NULL,
+                       TL_ROLE_BACKWARD_DATA, tl_conv_channels(node), tl_conv_groups(node), NULL,
                        &state->kernel_backward.pack, err);
 }
 
@@ -354,9 +281,9 @@ static tl_status create_backward_weights(tl_build *build, tl_step *step,
                     &pd, tl_dnn.engine, dnnl_convolution_direct, step->src[0]->md, weights, bias,
                     step->dst->md, g.strides, g.dilates, g.before, g.after, hint, attr),
                 step->name);
-    TL_TRY_GOTO(create_in_arena(build, step,
-                                tl_dnn.primitive_desc_query_md(pd, dnnl_query_diff_weights_md, 0),
-                                TL_WORK_BACKWARD, true, &state->diff_kernel, err));
+    TL_TRY_GOTO(tl_conv_diff_kernel_create(
+        build, step, tl_dnn.primitive_desc_query_md(pd, dnnl_query_diff_weights_md, 0),
+        &state->diff_kernel, err));
     status = tl_primitive_create(&state->backward_weights, pd, build, step->name, err);
     pd = NULL;
 fail:
@@ -371,6 +298,21 @@ fail:
     return status;
 }
 
+/* True where the gradients of the weights need no primitive. */
+static bool choose_weights_loop(tl_step *step)
+{
+    conv_state *state = step->state;
+    if (tl_depthwise_fits(step)) {
+        state->backward_weights_loop = tl_depthwise_backward_weights;
+    } else if (tl_winograd_fits_backward_weights(step)) {
+        size_t bytes = tl_winograd_work_backward_weights(step);
+        if (bytes > step->work_bytes[TL_WORK_BACKWARD])
+            step->work_bytes[TL_WORK_BACKWARD] = bytes;
+        state->backward_weights_loop = tl_winograd_backward_weights;
+    }
+    return state->backward_weights_loop != NULL;
+}
+
 static tl_status create(tl_build *build, tl_step *step, tl_error *err)
 {
     TL_TRY(tl_calloc(&step->state, 1, sizeof(conv_state), "a convolution", err));
@@ -380,13 +322,12 @@ static tl_status create(tl_build *build, tl_step *step, tl_error *err)
     dnnl_primitive_desc_t hint = NULL;
     tl_status status = create_forward_pd(step, build, false, &hint, err);
     conv_state *state = step->state;
-    state->winograd_backward = step->diff_src[0] != NULL && tl_winograd_fits_backward(step);
+    state->winograd_backward = step->diff_src[0] != NULL && tl_winograd_fits_backward_data(step);
     if (status == TL_OK && state->winograd_backward)
         status = create_winograd_backward(build, step, err);
     else if (status == TL_OK && step->diff_src[0] != NULL)
         status = create_backward_data(build, step, hint, err);
-    state->own_weights = tl_depthwise_fits(step);
-    if (status == TL_OK && trains(step) && !state->own_weights)
+    if (status == TL_OK && trains(step) && !choose_weights_loop(step))
         status = create_backward_weights(build, step, hint, err);
     if (hint != NULL)
         tl_dnn.primitive_desc_destroy(hint);
@@ -403,35 +344,6 @@ static tl_status bind_vector(tl_primitive *primitive, int arg, const tl_step *st
     return status;
 }
 
-static tl_status bind_in_arena(tl_step *step, tl_work work, bool from_arena, conv_kernel *kernel,
-                               void *scratchpad, tl_error *err)
-{
-    tl_status status = TL_OK;
-    const tl_node *node = step->node;
-    dnnl_memory_desc_t keras = NULL;
-    int arena_arg = from_arena ? DNNL_ARG_SRC : DNNL_ARG_DST;
-    void *values = from_arena ? step->diff_weights[0] : node->weights[0]->data;
-    TL_TRY(tl_kernel_md(&keras, kernel_pack_kind(node), node->weights[0], n_groups(node), err));
-    TL_TRY_GOTO(tl_primitive_bind(&kernel->reorder, arena_arg, kernel->md, step->work[work], err));
-    TL_TRY_GOTO(tl_primitive_bind(&kernel->reorder, from_arena ? DNNL_ARG_DST : DNNL_ARG_SRC,
-                                  keras, values, err));
-    TL_TRY_GOTO(tl_primitive_bind_scratchpad(&kernel->reorder, scratchpad, err));
-fail:
-    tl_dnn.memory_desc_destroy(keras);
-    return status;
-}
-
-/* The kernel as the argument of the primitive that reads it. */
-static tl_status bind_kernel(tl_step *step, tl_work work, conv_kernel *kernel,
-                             tl_primitive *reader, void *scratchpad, tl_error *err)
-{
-    if (kernel->pack != NULL)
-        return tl_primitive_bind(reader, DNNL_ARG_WEIGHTS, kernel->pack->md, kernel->pack->data,
-                                 err);
-    TL_TRY(bind_in_arena(step, work, false, kernel, scratchpad, err));
-    return tl_primitive_bind(reader, DNNL_ARG_WEIGHTS, kernel->md, step->work[work], err);
-}
-
 static tl_status bind_backward(tl_step *step, void *scratchpad, tl_error *err)
 {
     conv_state *state = step->state;
@@ -439,25 +351,22 @@ static tl_status bind_backward(tl_step *step, void *scratchpad, tl_error *err)
         tl_primitive *p = &state->backward_data;
         const tl_tensor *diff = step->dst->diff;
         TL_TRY(tl_primitive_bind(p, DNNL_ARG_DIFF_DST, diff->md, diff->data, err));
-        TL_TRY(bind_kernel(step, TL_WORK_BACKWARD, &state->kernel_backward, p, scratchpad, err));
+        TL_TRY(tl_conv_kernel_bind(step, TL_WORK_BACKWARD, &state->kernel_backward, p, scratchpad,
+                                   err));
         TL_TRY(tl_primitive_bind(p, DNNL_ARG_DIFF_SRC, step->diff_src[0]->md,
                                  step->diff_src[0]->data, err));
         TL_TRY(tl_primitive_bind_scratchpad(p, scratchpad, err));
     }
-    if (!trains(step) || state->own_weights)
+    if (!trains(step) || state->backward_weights_loop != NULL)
         return TL_OK;
     tl_primitive *p = &state->backward_weights;
     TL_TRY(tl_primitive_bind(p, DNNL_ARG_SRC, step->src[0]->md, step->kept_src[0]->data, err));
     TL_TRY(
         tl_primitive_bind(p, DNNL_ARG_DIFF_DST, step->dst->diff->md, step->dst->diff->data, err));
-    TL_TRY(tl_primitive_bind(p, DNNL_ARG_DIFF_WEIGHTS, state->diff_kernel.md,
-                             step->work[TL_WORK_BACKWARD], err));
     if (step->wants_diff_weights[1])
         TL_TRY(bind_vector(p, DNNL_ARG_DIFF_BIAS, step, step->diff_weights[1], err));
     TL_TRY(tl_primitive_bind_scratchpad(p, scratchpad, err));
-    if (!step->wants_diff_weights[0])
-        return TL_OK;
-    return bind_in_arena(step, TL_WORK_BACKWARD, true, &state->diff_kernel, scratchpad, err);
+    return tl_conv_diff_kernel_bind(step, &state->diff_kernel, p, scratchpad, err);
 }
 
 static tl_status bind(tl_step *step, void *scratchpad, tl_error *err)
@@ -467,7 +376,7 @@ static tl_status bind(tl_step *step, void *scratchpad, tl_error *err)
     if (state->winograd)
         return step->training ? bind_backward(step, scratchpad, err) : TL_OK;
     TL_TRY(tl_primitive_bind(p, DNNL_ARG_SRC, step->src[0]->md, step->src[0]->data, err));
-    TL_TRY(bind_kernel(step, TL_WORK_FORWARD, &state->kernel, p, scratchpad, err));
+    TL_TRY(tl_conv_kernel_bind(step, TL_WORK_FORWARD, &state->kernel, p, scratchpad, err));
     if (has_bias(step))
         TL_TRY(bind_vector(p, DNNL_ARG_BIAS, step, state->bias->data, err));
     TL_TRY(tl_primitive_bind(p, DNNL_ARG_DST, step->dst->md, step->dst->data, err));
@@ -485,13 +394,6 @@ static tl_status refresh(tl_step *step, const tl_run *run, tl_error *err)
     return TL_OK;
 }
 
-/* Packs a trained kernel, or unpacks its gradient; nothing for a frozen one. */
-static tl_status run_reorder(const conv_kernel *kernel, const tl_step *step, const tl_run *run,
-                             tl_error *err)
-{
-    return kernel->md == NULL ? TL_OK : tl_primitive_run(&kernel->reorder, run, step->name, err);
-}
-
 static tl_status forward(tl_step *step, const tl_run *run, tl_error *err)
 {
     conv_state *state = step->state;
@@ -500,7 +402,7 @@ static tl_status forward(tl_step *step, const tl_run *run, tl_error *err)
                             state->bias != NULL ? state->bias->data : NULL);
         return TL_OK;
     }
-    TL_TRY(run_reorder(&state->kernel, step, run, err));
+    TL_TRY(tl_conv_kernel_run(&state->kernel, step, run, err));
     return tl_primitive_run(&state->forward, run, step->name, err);
 }
 
@@ -511,24 +413,18 @@ static tl_status backward(tl_step *step, const tl_run *run, tl_error *err)
         const tl_pack *pack = state->kernel_backward.pack;
         tl_winograd_backward_data(step, pack != NULL ? pack->data : NULL);
     } else if (step->diff_src[0] != NULL) {
-        TL_TRY(run_reorder(&state->kernel_backward, step, run, err));
+        TL_TRY(tl_conv_kernel_run(&state->kernel_backward, step, run, err));
         TL_TRY(tl_primitive_run(&state->backward_data, run, step->name, err));
     }
     if (!trains(step))
         return TL_OK;
-    if (state->own_weights) {
-        tl_depthwise_backward_weights(step);
+    if (state->backward_weights_loop != NULL) {
+        state->backward_weights_loop(step);
         return TL_OK;
     }
     TL_TRY(tl_primitive_run(&state->backward_weights, run, step->name, err));
-    return step->wants_diff_weights[0] ? run_reorder(&state->diff_kernel, step, run, err) : TL_OK;
-}
-
-static void clear_kernel(conv_kernel *kernel)
-{
-    tl_primitive_clear(&kernel->reorder);
-    if (kernel->md != NULL)
-        tl_dnn.memory_desc_destroy(kernel->md);
+    return step->wants_diff_weights[0] ? tl_conv_kernel_run(&state->diff_kernel, step, run, err)
+                                       : TL_OK;
 }
 
 static void destroy(tl_step *step)
@@ -539,9 +435,9 @@ static void destroy(tl_step *step)
     tl_primitive_clear(&state->forward);
     tl_primitive_clear(&state->backward_data);
     tl_primitive_clear(&state->backward_weights);
-    clear_kernel(&state->kernel);
-    clear_kernel(&state->kernel_backward);
-    clear_kernel(&state->diff_kernel);
+    tl_conv_kernel_clear(&state->kernel);
+    tl_conv_kernel_clear(&state->kernel_backward);
+    tl_conv_kernel_clear(&state->diff_kernel);
     tl_free(state);
 }
 

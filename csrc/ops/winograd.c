@@ -3,6 +3,7 @@
 #include <stdatomic.h>
 
 #include "kernels/winograd.h"
+#include "ops/algorithms.h"
 
 /* V and M of one pass: small beside the activations, but with enough tiles that reading U (up to
  * 38 MB) for each pass does not cost more than the products. */
@@ -42,26 +43,47 @@ static bool is_plain_3x3(const tl_step *step)
 
 /* Below 64 channels the transforms cost more than the products save. Below 10 x 10 the 36 matrices
  * (four times the kernel, 38 MB for 512 x 512) cost more memory than the time is worth. */
-static bool pays(const tl_tensor *src, const tl_tensor *dst)
+static bool pays(const tl_tensor *dst, int64_t c, int64_t k)
 {
-    int64_t c = src->dims[3], k = dst->dims[3];
-    return tl_winograd_allowed() && dst->dims[1] * dst->dims[2] >= 100 && c >= 64 && k >= 64 &&
-           c % 16 == 0 && k % 32 == 0;
+    return dst->dims[1] * dst->dims[2] >= 100 && c >= 64 && k >= 64;
+}
+
+/* The table's answer, or the rule's; c channels come in and k go out, dst is what is written or,
+ * for the kernel's gradient, summed over. */
+static bool is_chosen(const tl_step *step, tl_algorithm_use use, const tl_tensor *dst, int64_t c,
+                      int64_t k)
+{
+    const tl_tensor *result = step->dst;
+    tl_algorithm found = {
+        use, result->dims[1], result->dims[2], step->src[0]->dims[3], result->dims[3], false};
+    if (!tl_winograd_allowed() || !is_plain_3x3(step) || c % 16 != 0 || k % 32 != 0)
+        return false;
+    return tl_algorithms_find(&found) ? found.winograd : pays(dst, c, k);
 }
 
 bool tl_winograd_fits(const tl_step *step)
 {
-    return is_plain_3x3(step) && pays(step->src[0], step->dst) &&
-           (!step->has_activation || clips(step));
+    const tl_tensor *src = step->src[0], *dst = step->dst;
+    tl_algorithm_use use = step->training ? TL_USE_FORWARD : TL_USE_INFERENCE;
+    return (!step->has_activation || clips(step)) &&
+           is_chosen(step, use, dst, src->dims[3], dst->dims[3]);
 }
 
-bool tl_winograd_fits_backward(const tl_step *step)
+bool tl_winograd_fits_backward_data(const tl_step *step)
 {
     const int64_t *pads = step->node->attrs.pads;
     for (int i = 0; i < 4; i++)
         if (pads[i] > 2)
             return false;
-    return is_plain_3x3(step) && pays(step->dst, step->src[0]);
+    const tl_tensor *src = step->src[0], *dst = step->dst;
+    return is_chosen(step, TL_USE_BACKWARD_DATA, src, dst->dims[3], src->dims[3]);
+}
+
+bool tl_winograd_fits_backward_weights(const tl_step *step)
+{
+    const tl_tensor *src = step->src[0], *dst = step->dst;
+    return step->wants_diff_weights[0] &&
+           is_chosen(step, TL_USE_BACKWARD_WEIGHTS, dst, src->dims[3], dst->dims[3]);
 }
 
 static tl_winograd_image image_of(const tl_tensor *t)
@@ -120,9 +142,14 @@ size_t tl_winograd_work(const tl_step *step)
     return work_of(step, step->dst);
 }
 
-size_t tl_winograd_work_backward(const tl_step *step)
+size_t tl_winograd_work_backward_data(const tl_step *step)
 {
     return work_of(step, step->src[0]);
+}
+
+size_t tl_winograd_work_backward_weights(const tl_step *step)
+{
+    return work_of(step, step->dst);
 }
 
 /* u: packed kernels; v: room for V and M of a pass. */
@@ -134,16 +161,18 @@ static void run(const convolution *conv, const float *u, float *v)
     int64_t all = dst->n * tiles_h * tiles_w;
     int64_t pass = tiles_per_pass(all, 36 * (src->c + dst->c) * (int64_t)sizeof(float));
     float *m = v + 36 * pass * src->c;
+    int64_t block = kernels->block;
     const int64_t few = 8;   /* tiles a thread transforms at a time */
     const int64_t rows = 48; /* of a product, a multiple of every register tile */
     for (int64_t first = 0; first < all; first += pass) {
         int64_t n = smaller(pass, all - first), slices = (n + rows - 1) / rows;
+        tl_winograd_rows v_rows = {n * src->c, src->c, block};
 #pragma omp parallel
         {
 #pragma omp for schedule(static)
             for (int64_t t = first; t < first + n; t += few)
                 kernels->transform_src(src, tiles_h, tiles_w, conv->top, conv->left, t,
-                                       smaller(t + few, first + n), first, n, v);
+                                       smaller(t + few, first + n), first, &v_rows, v);
 #pragma omp for schedule(dynamic)
             for (int64_t job = 0; job < 36 * slices; job++) {
                 int64_t i = job / slices, r0 = job % slices * rows;
@@ -190,4 +219,54 @@ void tl_winograd_backward_data(const tl_step *step, const float *u)
         work += kernel_bytes(step) / sizeof(float);
     }
     run(&conv, u, work);
+}
+
+/* dU (36, k / panel, c, panel) += V' Z of n tiles, and the bias' gradient (or NULL) from Z's sums;
+ * v (36, c / block, n, block), z (36, k / panel, n, panel). Inside a parallel region. */
+static void add_products(const float *v, const float *z, int64_t n, int64_t c, int64_t k,
+                         bool adds, float *du, float *diff_bias)
+{
+    const tl_winograd_kernels *kernels = tl_winograd();
+    int64_t panel = kernels->panel, panels = k / panel;
+#pragma omp for schedule(dynamic)
+    for (int64_t job = 0; job < 36 * panels; job++) {
+        int64_t i = job / panels, p = job % panels;
+        const float *z_panel = z + (i * panels + p) * n * panel;
+        kernels->multiply_transposed(v + i * n * c, z_panel, du + (i * panels + p) * c * panel, n,
+                                     c, adds);
+        if (i == TL_WINOGRAD_SUMS && diff_bias != NULL)
+            kernels->sum_rows(z_panel, diff_bias + p * panel, n, adds);
+    }
+}
+
+void tl_winograd_backward_weights(const tl_step *step)
+{
+    const tl_winograd_kernels *kernels = tl_winograd();
+    const int64_t *pads = step->node->attrs.pads;
+    tl_winograd_image src = image_of(step->kept_src[0]), diff = image_of(step->dst->diff);
+    int64_t c = src.c, k = diff.c, panel = kernels->panel;
+    int64_t tiles_h = (diff.h + 3) / 4, tiles_w = (diff.w + 3) / 4;
+    int64_t all = count_tiles(step->dst), pass = tiles_per_pass(all, tile_bytes(step));
+    float *du = step->work[TL_WORK_BACKWARD], *v = du + 36 * c * k, *z = v + 36 * pass * c;
+    const int64_t few = 8; /* tiles a thread transforms at a time */
+#pragma omp parallel
+    {
+        for (int64_t first = 0; first < all; first += pass) {
+            int64_t n = smaller(pass, all - first), end = first + n;
+            tl_winograd_rows v_rows = {n * c, kernels->block, n * kernels->block};
+#pragma omp for schedule(static) nowait
+            for (int64_t t = first; t < end; t += few)
+                kernels->transform_src(&src, tiles_h, tiles_w, pads[0], pads[2], t,
+                                       smaller(t + few, end), first, &v_rows, v);
+#pragma omp for schedule(static)
+            for (int64_t t = first; t < end; t += few)
+                kernels->transform_diff(&diff, tiles_h, tiles_w, t, smaller(t + few, end), first,
+                                        n, z);
+            add_products(v, z, n, c, k, first > 0, du, step->diff_weights[1]);
+        }
+#pragma omp for schedule(static)
+        for (int64_t p = 0; p < k / panel; p++)
+            kernels->transform_diff_kernel(du + p * c * panel, c * k, 0, c, c * k, k,
+                                           step->diff_weights[0] + p * panel);
+    }
 }

@@ -1,16 +1,19 @@
-/* conv2d by Winograd's F(4x4, 3x3), forward and back to the source: see kernels/winograd.h. */
+/* conv2d by Winograd's F(4x4, 3x3), forward and both gradients: see kernels/winograd.h. */
 #ifndef TL_OPS_WINOGRAD_H
 #define TL_OPS_WINOGRAD_H
 
 #include "ops/step.h"
 
-/* Can and should this step run that way: forward, and its gradient back to the source? */
+/* Can and should this step run that way: forward, its gradient back to the source, and that of the
+ * kernel? */
 bool tl_winograd_fits(const tl_step *step);
-bool tl_winograd_fits_backward(const tl_step *step);
+bool tl_winograd_fits_backward_data(const tl_step *step);
+bool tl_winograd_fits_backward_weights(const tl_step *step);
 
-/* Work memory that they need, TL_WORK_FORWARD and TL_WORK_BACKWARD. */
+/* Work memory that they need, TL_WORK_FORWARD and, one after the other, TL_WORK_BACKWARD. */
 size_t tl_winograd_work(const tl_step *step);
-size_t tl_winograd_work_backward(const tl_step *step);
+size_t tl_winograd_work_backward_data(const tl_step *step);
+size_t tl_winograd_work_backward_weights(const tl_step *step);
 
 /* Runs the step with packed kernels u (NULL: the kernel changes with every step and is packed into
  * the work memory now) and folded bias (or NULL). */
@@ -18,6 +21,10 @@ void tl_winograd_forward(const tl_step *step, const float *u, const float *bias)
 
 /* diff_src from dst's gradient. */
 void tl_winograd_backward_data(const tl_step *step, const float *u);
+
+/* The gradient of the kernel, in Keras' layout, and of the bias where it is wanted. The sums run
+ * in one order, whatever the number of threads. */
+void tl_winograd_backward_weights(const tl_step *step);
 
 /* Process-wide: false keeps all convolutions direct (TL_ARG never; plans made before keep theirs).
  */

@@ -1,7 +1,11 @@
 /* Functions of the module: opening oneDNN, threads, machine facts. */
+#include <string.h>
+
+#include "base/alloc.h"
 #include "base/compute.h"
 #include "base/dnn.h"
 #include "base/os.h"
+#include "ops/algorithms.h"
 #include "ops/winograd.h"
 #include "state.h"
 
@@ -82,6 +86,58 @@ static PyObject *winograd(PyObject *module, PyObject *unused)
     return PyBool_FromLong(tl_winograd_allowed());
 }
 
+/* In the order of tl_algorithm_use. */
+static const char *const uses[TL_USE_COUNT] = {"inference", "forward", "backward_data",
+                                               "backward_weights"};
+
+/* One entry (use, height, width, in, out, winograd). */
+static bool read_algorithm(PyObject *item, tl_algorithm *out)
+{
+    const char *use = NULL;
+    long long height, width, in, n_out;
+    int winograd;
+    if (!PyTuple_Check(item)) {
+        PyErr_SetString(PyExc_TypeError, "set_algorithms: an entry is a tuple of six");
+        return false;
+    }
+    if (!PyArg_ParseTuple(item, "sLLLLp", &use, &height, &width, &in, &n_out, &winograd))
+        return false;
+    for (int i = 0; i < TL_USE_COUNT; i++)
+        if (strcmp(use, uses[i]) == 0) {
+            *out = (tl_algorithm){i, height, width, in, n_out, winograd != 0};
+            return true;
+        }
+    PyErr_Format(PyExc_ValueError,
+                 "set_algorithms: '%s'; allowed: inference, forward, backward_data, "
+                 "backward_weights",
+                 use);
+    return false;
+}
+
+static PyObject *set_algorithms(PyObject *module, PyObject *arg)
+{
+    PyObject *list = PySequence_List(arg);
+    if (list == NULL)
+        return NULL;
+    tl_error err = {0};
+    tl_algorithm *entries = NULL;
+    Py_ssize_t n = PyList_Size(list);
+    bool good = true;
+    tl_status status =
+        tl_calloc((void **)&entries, (size_t)n + 1, sizeof *entries, "algorithms", &err);
+    for (Py_ssize_t i = 0; status == TL_OK && good && i < n; i++)
+        good = read_algorithm(PyList_GetItem(list, i), &entries[i]);
+    if (status == TL_OK && good)
+        status = tl_algorithms_set(entries, (size_t)n, &err);
+    tl_free(entries);
+    Py_DECREF(list);
+    if (!good)
+        return NULL;
+    if (status != TL_OK)
+        return tl_py_raise(tl_py_get_state(module), &err);
+    Py_RETURN_NONE;
+}
+
 static PyObject *trim_memory(PyObject *module, PyObject *unused)
 {
     (void)module, (void)unused;
@@ -96,6 +152,9 @@ static PyMethodDef functions[] = {
      "winograd()\n--\n\nMay new plans use Winograd's algorithm?"},
     {"set_winograd", set_winograd, METH_O,
      "set_winograd(allowed, /)\n--\n\nAllow it, or keep all convolutions direct."},
+    {"set_algorithms", set_algorithms, METH_O,
+     "set_algorithms(entries, /)\n--\n\nReplace the table of measured choices: tuples (use, "
+     "height, width, in, out, winograd)."},
     {"load", load, METH_O,
      "load(path, /)\n--\n\nOpen the oneDNN library at path; once per process."},
     {"num_threads", num_threads, METH_NOARGS, "num_threads()\n--\n\nThreads of the compute team."},

@@ -6,9 +6,13 @@ from tlfast import _keras2, _registry
 from tlfast.callbacks._backup import BackupAndRestore
 from tlfast.callbacks._base import Callback, CallbackList, History, LambdaCallback
 from tlfast.callbacks._checkpoint import ModelCheckpoint
-from tlfast.callbacks._logs import CSVLogger, ProgbarLogger, TerminateOnNaN
+from tlfast.callbacks._csv import CSVLogger
 from tlfast.callbacks._monitor import EarlyStopping, MonitorCallback, ReduceLROnPlateau
+from tlfast.callbacks._nan import TerminateOnNaN
+from tlfast.callbacks._progbar import ProgbarLogger
 from tlfast.callbacks._rate import LearningRateScheduler
+from tlfast.callbacks._remote import RemoteMonitor
+from tlfast.callbacks._tensorboard import TensorBoard
 
 __all__ = [
     "BackupAndRestore",
@@ -23,10 +27,12 @@ __all__ = [
     "MonitorCallback",
     "ProgbarLogger",
     "ReduceLROnPlateau",
+    "RemoteMonitor",
+    "TensorBoard",
     "TerminateOnNaN",
 ]
 
-_MISSING = ("RemoteMonitor", "SwapEMAWeights", "TensorBoard")
+_MISSING = ("OrbaxCheckpoint", "SwapEMAWeights")
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,6 @@
 """The callback interface, the list that drives it, and the two smallest callbacks."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from tlfast import _keras2, _registry
@@ -48,6 +48,8 @@ class Callback(CheckedInit):
     (keys with "val_"). A callback may add keys to the `logs` of `on_epoch_end`; they appear in
     the history and on the progress line. `self.model.stop_training = True` ends the training.
     """
+
+    _logs_learning_rate = False  # whether "learning_rate" is in the logs of later callbacks
 
     def __init__(self) -> None:
         self.params: Any = None  # what `set_params` was given
@@ -248,6 +250,9 @@ class LambdaCallback(Callback):
 class CallbackList(Callback):
     """Calls the hooks of several callbacks in order; History and the progress line come last.
 
+    A callback need not be a `Callback`: of any other object the hooks that it has are called, and
+    `set_model` and `set_params` where it has them.
+
     Args:
         callbacks: callbacks, nested lists allowed.
         add_history: append a `History` unless there is one.
@@ -268,16 +273,12 @@ class CallbackList(Callback):
         **params: Any,
     ) -> None:
         from tlfast.callbacks._backup import BackupAndRestore
-        from tlfast.callbacks._logs import ProgbarLogger
+        from tlfast.callbacks._progbar import ProgbarLogger
 
         super().__init__()
         self.callbacks: list[Any] = _flat(callbacks)
         for callback in self.callbacks:
-            if isinstance(callback, type) or not hasattr(callback, "on_train_begin"):
-                raise TypeError(
-                    f"Expected callback objects, got {callback!r}."
-                    + (f" Did you mean {callback.__name__}(...)?" if _is_class(callback) else "")
-                )
+            _check_kind(callback)
         self._history = next((cb for cb in self.callbacks if isinstance(cb, History)), None)
         if add_history and self._history is None:
             self._history = History()
@@ -299,7 +300,8 @@ class CallbackList(Callback):
         self.params = params
         if params:
             for callback in self.callbacks:
-                callback.set_params(params)
+                if hasattr(callback, "set_params"):
+                    callback.set_params(params)
 
     def set_model(self, model: Any) -> None:
         """Pass the model on."""
@@ -307,7 +309,32 @@ class CallbackList(Callback):
         if self._history is not None:
             model.history = self._history
         for callback in self.callbacks:
-            callback.set_model(model)
+            if hasattr(callback, "set_model"):
+                callback.set_model(model)
+
+    def check_monitors(self, names: Sequence[str], sometimes: Sequence[str] = ()) -> None:
+        """Let callbacks refuse values that are never logged, before the first epoch.
+
+        Args:
+            names: the values that will be logged after every epoch.
+            sometimes: those of a validation that does not take place after every epoch.
+
+        Raises:
+            ValueError: a callback watches a value that is never logged.
+            KeyError: a file name asks for one.
+        """
+        from tlfast.callbacks._monitor import MonitorCallback
+
+        names, complete = list(names), True
+        for callback in self.callbacks:
+            if isinstance(callback, MonitorCallback):
+                given = callback.monitor
+                callback.check_monitor(names, sometimes, complete)
+                if callback.monitor != given:
+                    _keras2.say_logged(given, callback.monitor)
+            if getattr(callback, "_logs_learning_rate", False):
+                names.append("learning_rate")
+            complete = complete and not _may_add_values(callback)
 
     def _each(
         self, hook: str, *args: int, logs: Mapping[str, Any] | None, keyword: bool = False
@@ -315,10 +342,11 @@ class CallbackList(Callback):
         # One dictionary for all, so that what one callback adds the next ones see.
         logs = plain_logs(logs)
         for callback in self.callbacks:
-            if keyword:
-                getattr(callback, hook)(*args, logs=logs)
-            else:
-                getattr(callback, hook)(*args, logs)
+            function = _hook(callback, hook)
+            if function is not None and keyword:
+                function(*args, logs=logs)
+            elif function is not None:
+                function(*args, logs)
 
     def on_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Call the hook of all."""
@@ -385,8 +413,34 @@ class CallbackList(Callback):
         self._each("on_predict_end", logs=logs)
 
 
-def _is_class(thing: object) -> bool:
-    return isinstance(thing, type) and issubclass(thing, Callback)
+def _check_kind(callback: Any) -> None:
+    if isinstance(callback, type):
+        hint = f" Did you mean {callback.__name__}(...)?" if _has_hooks(callback) else ""
+        raise TypeError(f"Expected callback objects, got {callback!r}.{hint}")
+    if not _has_hooks(callback):
+        raise TypeError(
+            f"Expected callback objects, got {callback!r}. It has none of the hooks "
+            f"{', '.join(_HOOKS)}."
+        )
+
+
+def _has_hooks(callback: object) -> bool:
+    return any(hasattr(callback, hook) for hook in _HOOKS)
+
+
+def _hook(callback: Any, name: str) -> Callable[..., Any] | None:
+    """Return a hook of any object: under its older name too, None where it has none."""
+    found = getattr(callback, name, None)
+    if found is None and name in ("on_train_batch_begin", "on_train_batch_end"):
+        found = getattr(callback, name.replace("train_", ""), None)
+    return found
+
+
+def _may_add_values(callback: Any) -> bool:
+    """Say whether a callback may add values of its own to the logs of an epoch."""
+    hook = getattr(callback, "on_epoch_end", None)
+    own = __name__.split(".")[0]
+    return hook is not None and (hook.__module__ or "").split(".")[0] != own
 
 
 def _flat(callbacks: object) -> list[Any]:

@@ -1,14 +1,18 @@
 """Saving the model during training."""
 
 import os
+import re
+import string
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from tlfast import _keras2
 from tlfast._progress import print_text
+from tlfast.callbacks._base import check_state
+from tlfast.callbacks._folders import fixed_folder, prepare_folder
 from tlfast.callbacks._monitor import MonitorCallback
 
 
@@ -75,17 +79,38 @@ class ModelCheckpoint(MonitorCallback):
                 f"Received: filepath={self.filepath}"
             )
 
-    def check_monitor(self, names: list[str]) -> None:
+    def check_monitor(
+        self, names: Sequence[str], sometimes: Sequence[str] = (), complete: bool = True
+    ) -> None:
         """Check the watched value, and the file name where it asks for one that is not logged.
+
+        Args:
+            names, sometimes, complete: see `MonitorCallback.check_monitor`.
 
         Raises:
             ValueError: `save_best_only` watches a value that is never logged.
-            KeyError: the file name contains such a value.
+            KeyError: the file name contains such a value, or one that is not always there.
         """
+        if self.save_freq != "epoch":  # in the middle of an epoch nothing is validated
+            names, sometimes = _of_batches(names), ()
         if self.save_best_only:
-            super().check_monitor(names)
-        if self.save_freq == "epoch":
-            self._path(0, None, dict.fromkeys(names, 0.0))
+            super().check_monitor(names, sometimes, complete)
+        if self.period > 1:  # perhaps the epochs that have a validation
+            names, sometimes = [*names, *sometimes], ()
+        values: dict[str, Any] = dict.fromkeys(names, 0.0)
+        if complete or self._fields() <= {"epoch", "batch", *values}:
+            batch = None if self.save_freq == "epoch" else 0
+            self._path(0, batch, values, set(sometimes))
+
+    def _fields(self) -> set[str]:
+        fields = [field for _, field, _, _ in string.Formatter().parse(self.filepath)]
+        return {re.split(r"[.\[]", field)[0] for field in fields if field is not None}
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Make the folder, and try whether it takes files, before the first epoch."""
+        self._refuse_folder(self.filepath)
+        owner = f"ModelCheckpoint({self.filepath!r})"
+        prepare_folder(owner, fixed_folder(self.filepath))
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Save, if it is time."""
@@ -98,6 +123,7 @@ class ModelCheckpoint(MonitorCallback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Save, unless it is done by batches."""
+        self._find_monitor(logs or {})
         if self.monitor_op is None and self.save_best_only:
             self._set_monitor_op()
         if self.save_freq == "epoch":
@@ -105,6 +131,25 @@ class ModelCheckpoint(MonitorCallback):
             if self._epochs_since_saving >= self.period:
                 self._epochs_since_saving = 0
                 self._save(epoch, None, logs)
+
+    def get_state(self) -> dict[str, Any]:
+        """Return the best value and the counts of epochs and batches."""
+        return {
+            "best": self.best,
+            "current_epoch": self._current_epoch,
+            "epochs_since_saving": self._epochs_since_saving,
+            "batches_since_saving": self._batches_since_saving,
+            "last_batch": self._last_batch,
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take back what `get_state` returned."""
+        check_state(self, state, self.get_state())
+        self.best = state["best"]
+        self._current_epoch = state["current_epoch"]
+        self._epochs_since_saving = state["epochs_since_saving"]
+        self._batches_since_saving = state["batches_since_saving"]
+        self._last_batch = state["last_batch"]
 
     def _set_period(self, period: int) -> None:
         _keras2.say("ModelCheckpoint(period=)", 'ModelCheckpoint(save_freq="epoch")', 4)
@@ -166,11 +211,7 @@ class ModelCheckpoint(MonitorCallback):
         path = self._path(epoch, batch, logs)
         if not self._should_save(epoch, logs, path):
             return
-        if os.path.isdir(path):
-            raise OSError(
-                "Please specify a non-directory filepath for ModelCheckpoint. Filepath used is an "
-                f"existing directory: {path}"
-            )
+        self._refuse_folder(path)
         folder = os.path.dirname(path)
         if folder:
             os.makedirs(folder, exist_ok=True)
@@ -181,7 +222,21 @@ class ModelCheckpoint(MonitorCallback):
         if self.verbose > 0:
             print_text(f"\nEpoch {epoch + 1}: finished saving model to {path}")
 
-    def _path(self, epoch: int, batch: int | None, logs: Mapping[str, Any]) -> str:
+    @staticmethod
+    def _refuse_folder(path: str) -> None:
+        if os.path.isdir(path):
+            raise IsADirectoryError(
+                "Please specify a non-directory filepath for ModelCheckpoint. Filepath used is an "
+                f"existing directory: {path}"
+            )
+
+    def _path(
+        self,
+        epoch: int,
+        batch: int | None,
+        logs: Mapping[str, Any],
+        sometimes: Collection[str] = (),
+    ) -> str:
         values = dict(logs)
         if batch is not None and "batch" not in values:
             values["batch"] = batch + 1
@@ -193,7 +248,14 @@ class ModelCheckpoint(MonitorCallback):
         try:
             return self.filepath.format(epoch=epoch + 1, **values)
         except KeyError as error:
+            reason = str(error)
+            if error.args[0] in sometimes:
+                reason += " is not logged after every epoch (`validation_freq`)"
             raise KeyError(
-                f'Failed to format this callback filepath: "{self.filepath}". Reason: {error}. '
+                f'Failed to format this callback filepath: "{self.filepath}". Reason: {reason}. '
                 f"Logged values: {', '.join(sorted(logs))}."
             ) from error
+
+
+def _of_batches(names: Iterable[str]) -> list[str]:
+    return [n for n in names if not n.startswith("val_") and n != "learning_rate"]

@@ -2,6 +2,7 @@
 
 import operator
 import warnings
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from tlfast import _keras2
 from tlfast._errors import did_you_mean
 from tlfast._progress import print_text
-from tlfast.callbacks._base import Callback
+from tlfast.callbacks._base import Callback, take_state
 
 
 class MonitorCallback(Callback):
@@ -42,25 +43,34 @@ class MonitorCallback(Callback):
         self.min_delta: float = abs(min_delta)
         self.monitor_op: Any = None  # operator.lt or gt, once the metrics are known
 
-    def check_monitor(self, names: list[str]) -> None:
+    def check_monitor(
+        self, names: Sequence[str], sometimes: Sequence[str] = (), complete: bool = True
+    ) -> None:
         """Raise before the first epoch if the monitored value will never be logged.
 
         Args:
-            names: the values that will be logged.
+            names: the values that will be logged after every epoch.
+            sometimes: those that will be logged after some epochs.
+            complete: False if callbacks of the user may add further ones.
 
         Raises:
             ValueError: the name is not among them, with the closest and all valid names.
         """
-        found = _keras2.logged_name(self.monitor, names)
-        if found is None:
-            hint = ""
-            if self.monitor.startswith("val_") and not any(n.startswith("val_") for n in names):
-                hint = " There is no validation: pass `validation_data` or `validation_split`."
-            raise ValueError(
-                f"{type(self).__name__}(monitor={self.monitor!r}): this value is never logged."
-                f"{did_you_mean(self.monitor, names)}{hint} Logged values: {', '.join(names)}."
-            )
-        self.monitor = found
+        known = [*names, *sometimes]
+        self._find_monitor(known)
+        if self.monitor in known or not complete:
+            return
+        hint = ""
+        if self.monitor.startswith("val_") and not any(n.startswith("val_") for n in known):
+            hint = " There is no validation: pass `validation_data` or `validation_split`."
+        raise ValueError(
+            f"{type(self).__name__}(monitor={self.monitor!r}): this value is never logged."
+            f"{did_you_mean(self.monitor, known)}{hint} Logged values: {', '.join(known)}."
+        )
+
+    def _find_monitor(self, names: Iterable[str]) -> None:
+        """Take the logged name for the one given: "val_accuracy" for "val_acc"."""
+        self.monitor = _keras2.logged_name(self.monitor, names) or self.monitor
 
     def _set_monitor_op(self) -> None:
         if self.mode == "auto":
@@ -97,6 +107,10 @@ def _all_metrics(model: Any) -> list[Any]:
     for metric in getattr(model, "metrics", []):
         found.extend(getattr(metric, "metrics", None) or [metric])
     return found
+
+
+_STOPPING_STATE = ("best", "best_epoch", "best_weights", "stopped_epoch", "wait")
+_PLATEAU_STATE = ("best", "cooldown_counter", "wait")
 
 
 class EarlyStopping(MonitorCallback):
@@ -143,6 +157,7 @@ class EarlyStopping(MonitorCallback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Compare with the best epoch."""
+        self._find_monitor(logs or {})
         if self.monitor_op is None:
             self._set_monitor_op()
         current = self.get_monitor_value(logs)
@@ -175,6 +190,17 @@ class EarlyStopping(MonitorCallback):
                 )
             self.model.set_weights(self.best_weights)
 
+    def get_state(self) -> dict[str, Any]:
+        """Return the best value, its epoch and weights, and how long the wait has been."""
+        state = {name: getattr(self, name) for name in _STOPPING_STATE}
+        if self.best_weights is not None:
+            state["best_weights"] = [np.array(weight) for weight in self.best_weights]
+        return state
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take back what `get_state` returned."""
+        take_state(self, state, _STOPPING_STATE)
+
     def get_monitor_value(self, logs: dict[str, Any] | None) -> float | None:
         """Return the watched value, or warn and return None where it is missing."""
         logs = logs or {}
@@ -202,6 +228,8 @@ class ReduceLROnPlateau(MonitorCallback):
     Raises:
         ValueError: `factor` is 1 or more.
     """
+
+    _logs_learning_rate = True
 
     def __init__(
         self,
@@ -235,9 +263,10 @@ class ReduceLROnPlateau(MonitorCallback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Compare with the best epoch; log the learning rate."""
+        logs = logs if logs is not None else {}
+        self._find_monitor(logs)
         if self.monitor_op is None:
             self._set_monitor_op()
-        logs = logs if logs is not None else {}
         logs["learning_rate"] = float(self.model.optimizer.learning_rate)
         current = logs.get(self.monitor)
         if current is None:
@@ -258,6 +287,14 @@ class ReduceLROnPlateau(MonitorCallback):
             if self.wait >= self.patience and self._reduce(epoch):
                 self.cooldown_counter = self.cooldown
                 self.wait = 0
+
+    def get_state(self) -> dict[str, Any]:
+        """Return the best value and how long the waits have been."""
+        return {name: getattr(self, name) for name in _PLATEAU_STATE}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take back what `get_state` returned."""
+        take_state(self, state, _PLATEAU_STATE)
 
     def _reduce(self, epoch: int) -> bool:
         optimizer = self.model.optimizer

@@ -21,6 +21,8 @@ class LearningRateScheduler(Callback):
         TypeError: `schedule` is not callable.
     """
 
+    _logs_learning_rate = True
+
     def __init__(self, schedule: Callable[..., Any], verbose: int = 0) -> None:
         super().__init__()
         if not callable(schedule):

@@ -11,4 +11,4 @@ class CommandError(Exception):
 
 
 # In the order in which --help lists them; each is a module of this package.
-NAMES = ("demo", "compare", "run", "port", "doctor", "cache", "weights")
+NAMES = ("demo", "compare", "run", "port", "doctor", "bench", "cache", "weights")

@@ -94,6 +94,7 @@ class _OfIterator(Source):
         self.bad = []
         self.batch_size, self.num_samples = it.batch_size, it.n
         self.num_batches = drawer.steps or len(it)
+        self.file_paths = getattr(it, "filepaths", None)
         names = getattr(it, "class_indices", None)
         self.class_names = None if names is None else list(names)
 
@@ -169,6 +170,7 @@ class _Streamed(_OfIterator, StreamSource):
         for images, ids, bad in self._it.images(drawn):
             self.bad += bad
             if len(ids):
+                self.ids = ids
                 yield split_batch(self._it.assemble(images, ids), self._class_weight)
             else:
                 yield None

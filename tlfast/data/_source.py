@@ -29,6 +29,7 @@ class Source:
         num_batches: batches per epoch, or None if unknown before the first pass.
         num_samples: rows per pass, or None.
         class_names: names of the classes, or None.
+        file_paths: image file of each sample number, or None.
         maps_labels: whether a function of the user's may have changed the labels.
         bad: (path, reason) of the images left out so far.
     """
@@ -37,6 +38,7 @@ class Source:
     num_batches: int | None = None
     num_samples: int | None = None
     class_names: list[str] | None = None
+    file_paths: list[str] | None = None
     maps_labels = False
     bad: Bad = []
 
@@ -88,7 +90,13 @@ class IndexedSource(Source):
 
 
 class StreamSource(Source):
-    """Batches in the order in which they come."""
+    """Batches in the order in which they come.
+
+    Attributes:
+        ids: sample numbers of the batch that was yielded last, or None.
+    """
+
+    ids: np.ndarray | None = None
 
     def batches(
         self, epoch: int, training: bool, skip: int = 0
@@ -120,7 +128,7 @@ class TableSource(IndexedSource):
     def __init__(self, table: Table, passes: Passes) -> None:
         self.table, self._passes = table, passes
         self.num_samples = table.count
-        self.class_names = table.class_names
+        self.class_names, self.file_paths = table.class_names, table.file_paths
         self.bad = []
 
     @functools.cached_property

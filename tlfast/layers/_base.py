@@ -15,6 +15,7 @@ import numpy as np
 from tlfast import _keras2, initializers, regularizers
 from tlfast._errors import did_you_mean
 from tlfast._naming import auto_name, current_path, name_scope
+from tlfast._shown import MAX_NAME, is_name, shown
 from tlfast._tensor import (
     KerasTensor,
     Node,
@@ -103,6 +104,11 @@ class Operation(metaclass=_Finished):
             raise ValueError(
                 "Argument `name` must be a string and cannot contain character `/`. "
                 f"Received: name={name} (of type {type(name)})"
+            )
+        if not is_name(name):
+            raise ValueError(
+                f"Argument `name` has at most {MAX_NAME} characters, all of which can be seen. "
+                f"Received: name='{shown(name)}'"
             )
         self.name = name
         self._inbound_nodes: list[Node] = []
@@ -376,7 +382,7 @@ class Layer(Operation):
     def add_weight(
         self,
         shape: Shape = (),
-        initializer: Any = "glorot_uniform",
+        initializer: Any = None,
         dtype: str = "float32",
         trainable: bool = True,
         regularizer: Any = None,
@@ -386,14 +392,16 @@ class Layer(Operation):
 
         Args:
             shape: tuple of known sizes.
-            initializer: name, `Initializer`, or function of a shape.
+            initializer: name, `Initializer`, or function of a shape; None for Glorot's uniform
+                one, or zeros for integers.
             dtype: "float32", or "int64" for a counter.
             trainable: whether the optimizer may change it.
             regularizer: penalty, or None.
             name: last part of the variable's path.
         """
         prefix = current_path()
-        values: Any = initializers.get(initializer)
+        default = "glorot_uniform" if dtype == "float32" else "zeros"
+        values: Any = initializers.get(default if initializer is None else initializer)
         sizes: Any = shape
         variable = Variable(
             sizes,

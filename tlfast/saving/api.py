@@ -8,23 +8,17 @@ from typing import Any
 
 from tlfast._backbones import weights_loaded
 from tlfast._packages import needed
-from tlfast._serialization import deserialize, serialize
+from tlfast._serialization import serialize
 from tlfast.saving import archive, interrupts, legacy_h5, weights_h5
 from tlfast.saving.atomic import replacing
-from tlfast.saving.config_json import parse_json, refuse_code
+from tlfast.saving.building import BUILD_ERRORS, build_model, problem
+from tlfast.saving.config_json import check_config, parse_json
 from tlfast.saving.errors import FormatError
 from tlfast.saving.hdf5_read import SIGNATURE, Dataset, File
 from tlfast.saving.record import KEY, dump_record, restore_record, stored_backbones
 from tlfast.saving.source import Source, open_source
 
 _HDF5_ENDINGS = (".h5", ".hdf5")
-# NASNetLarge has 1,041 layers; building one takes about a millisecond.
-MAX_LAYERS = 5_000
-# What building a model from a damaged config may raise beside FormatError.
-_BUILD_ERRORS = (
-    ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError,
-    NotImplementedError, AssertionError,
-)  # fmt: skip
 
 Path = str | os.PathLike[str]
 
@@ -214,7 +208,7 @@ def _load_archive(source: Source, custom_objects: dict[str, Any] | None, compile
     where = source.name
     members = archive.read_archive(source)
     config = parse_json(members[archive.CONFIG], f"{where}: {archive.CONFIG}")
-    model = _build(config, custom_objects, where)
+    model = build_model(config, custom_objects, where, source.size)
     with File(members[archive.WEIGHTS], f"{where}: {archive.WEIGHTS}") as file:
         weights_h5.read_weights(file.root, model, where)
         restore_record(model, _metadata(members, where).get(KEY), where)
@@ -241,7 +235,8 @@ def _load_legacy(source: Source, custom_objects: dict[str, Any] | None, compiled
                 f"{where}: No model config found in the file: it holds weights only. Build the "
                 "model in Python, then call its load_weights"
             )
-        model = _build(parse_json(text, f"{where}: model_config"), custom_objects, where)
+        config = parse_json(text, f"{where}: model_config")
+        model = build_model(config, custom_objects, where, source.size)
         group = legacy_h5.weights_group(file.root)
         if group is None:
             raise FormatError(f"{where}: a model config without weights")
@@ -257,45 +252,16 @@ def _load_legacy(source: Source, custom_objects: dict[str, Any] | None, compiled
     return model
 
 
-def _build(config: dict[str, Any], custom_objects: dict[str, Any] | None, where: str) -> Any:
-    from tlfast.models import Model
-
-    refuse_code(config, where)
-    count = _count_layers(config)
-    if count > MAX_LAYERS:
-        raise FormatError(f"{where}: {count} layers, more than {MAX_LAYERS}")
-    try:
-        # The compile arguments of nested models play no part, the outer ones come later.
-        model = deserialize(config, custom_objects, kind="layers")
-    except FormatError:
-        raise
-    except _BUILD_ERRORS as exc:
-        raise FormatError(f"{where}: the model cannot be built from its config: {exc}") from exc
-    if not isinstance(model, Model):
-        raise FormatError(f"{where}: holds a {config.get('class_name')!r}, which is not a model")
-    return model
-
-
-def _count_layers(config: Any) -> int:
-    """The lengths of all lists of layers, at any depth."""
-    if isinstance(config, dict):
-        layers = config.get("layers")
-        own = len(layers) if isinstance(layers, list) else 0
-        return own + sum(map(_count_layers, config.values()))
-    if isinstance(config, list):
-        return sum(map(_count_layers, config))
-    return 0
-
-
 def _compile(model: Any, config: Any, where: str) -> None:
-    refuse_code(config, where)
+    check_config(config, where)
     try:
         model.compile_from_config(config)
-    except _BUILD_ERRORS as exc:
+    except BUILD_ERRORS as exc:
+        # The cause is not printed beside: it quotes the file as it is.
         raise FormatError(
-            f"{where}: the model cannot be compiled as the file says: {exc}. "
+            f"{where}: the model cannot be compiled as the file says: {problem(exc)}. "
             "load_model(..., compile=False) loads it without"
-        ) from exc
+        ) from None
 
 
 def load_weights(

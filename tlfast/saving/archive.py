@@ -16,8 +16,10 @@ CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 # Keras stores without compression; a few times is a file re-packed by another tool.
 _MAX_EXPANSION = 100
 _SMALL = 1 << 20
-_LIMITS = {CONFIG: 64 << 20, METADATA: 16 << 20, WEIGHTS: 8 << 30}
+_LIMITS = {CONFIG: 16 << 20, METADATA: 16 << 20, WEIGHTS: 8 << 30}
 _MAX_MEMBERS = 1000
+_MAX_NAME = 1024
+_MAX_DIRECTORY = 1 << 20
 _PIECE = 16 << 20
 # What zipfile raises for damaged archives.
 _ZIP_ERRORS = (
@@ -58,7 +60,10 @@ def read_archive(source: Source) -> dict[str, bytes]:
             or names that lead outside.
     """
     try:
-        with source.file() as file, zipfile.ZipFile(file) as archive:
+        with source.file() as file:
+            guard = _DirectoryGuard(file, source.name)
+            archive = zipfile.ZipFile(guard)
+            guard.limit = None
             members = _checked_members(archive, source.name)
             found = {}
             for name, info in members.items():
@@ -70,9 +75,26 @@ def read_archive(source: Source) -> dict[str, bytes]:
         # zipfile seeks where a damaged directory points to; other errors are the disk's.
         if exc.errno != errno.EINVAL:
             raise
-        raise FormatError(f"{source.name}: a damaged zip archive ({exc})") from exc
+        raise FormatError(f"{source.name}: a truncated or damaged zip archive ({exc})") from exc
     except _ZIP_ERRORS as exc:
-        raise FormatError(f"{source.name}: a damaged zip archive ({exc})") from exc
+        raise FormatError(f"{source.name}: a truncated or damaged zip archive ({exc})") from exc
+
+
+class _DirectoryGuard:
+    """A file as `ZipFile` needs it, that refuses to read a directory of a million members."""
+
+    def __init__(self, file: BinaryIO, where: str) -> None:
+        self.seek = file.seek
+        self.tell = file.tell
+        self.seekable = file.seekable
+        self.limit: int | None = _MAX_DIRECTORY  # of one read; None for none
+        self._file = file
+        self._where = where
+
+    def read(self, size: int = -1) -> bytes:
+        if self.limit is not None and size > self.limit:
+            raise FormatError(f"{self._where}: a zip directory of {size} bytes; refused")
+        return self._file.read(size)
 
 
 def _checked_members(archive: zipfile.ZipFile, where: str) -> dict[str, zipfile.ZipInfo]:
@@ -82,6 +104,8 @@ def _checked_members(archive: zipfile.ZipFile, where: str) -> dict[str, zipfile.
     seen: set[str] = set()
     for info in infos:
         name = info.filename
+        if len(name) > _MAX_NAME:
+            raise FormatError(f"{where}: a member name of {len(name)} characters: {name[:40]!r}")
         if name in seen:
             raise FormatError(f"{where}: the member {name!r} stands twice in the archive")
         seen.add(name)

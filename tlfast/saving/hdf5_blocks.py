@@ -2,7 +2,6 @@
 
 import math
 import struct
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -25,8 +24,16 @@ SIGNATURE = b"\x89HDF\r\n\x1a\n"
 MAX_STEPS = 4_000_000
 MAX_BLOCK = 4 << 20
 MAX_TEXT = 64 << 20
-MAX_SECONDS = 60.0
 MAX_GROUP = 65_536
+MAX_NAME = 1024
+# Small files are allowed less. What is stored once is read once or twice, so work, text and data
+# grow with the size of the file; more means that structures or data are used again and again.
+# A file of nothing but empty groups needs a step for ten bytes of it.
+_FREE_STEPS, _STEPS_PER_BYTE = 20_000, 0.25
+_FREE_TEXT, _TEXT_PER_BYTE = 1 << 20, 8
+# Weights are hardly compressed; slots of an optimizer, full of zeros, are.
+_FREE_DATA, _DATA_PER_BYTE = 16 << 20, 200
+_BYTES_PER_STEP = 256  # of metadata
 
 _MESSAGE = struct.Struct("<HHB3x")  # kind, size, flags
 _SYMBOL = struct.Struct("<QQI20x")  # name in the heap, object header, cache type
@@ -45,30 +52,38 @@ class Blocks:
     def __init__(self, source: Source, name: str) -> None:
         self.source = source
         self.name = name
-        self._steps = MAX_STEPS
-        self._text = MAX_TEXT
-        self._deadline = time.monotonic() + MAX_SECONDS
+        self.max_steps = min(MAX_STEPS, int(_FREE_STEPS + _STEPS_PER_BYTE * source.size))
+        self.max_text = min(MAX_TEXT, _FREE_TEXT + _TEXT_PER_BYTE * source.size)
+        self.max_data: int = _FREE_DATA + _DATA_PER_BYTE * source.size
+        self.steps = self.text = self.data = 0  # spent
         self._heaps: dict[int, dict[int, bytes]] = {}
 
     def spend(self, steps: int = 1) -> None:
         """Count work; raise when the file asks for more than any real one."""
-        self._steps -= steps
-        if self._steps < 0:
-            raise FormatError(f"{self.name}: more than {MAX_STEPS} steps of metadata; damaged")
-        if time.monotonic() > self._deadline:
-            raise FormatError(f"{self.name}: reading took more than {MAX_SECONDS:.0f} s; damaged")
+        self.steps += steps
+        if self.steps > self.max_steps:
+            raise FormatError(f"{self.name}: more than {self.max_steps} steps of metadata; damaged")
 
     def spend_text(self, size: int) -> None:
         """Count attribute bytes; raise when the file holds more than any real one."""
-        self._text -= size
-        if self._text < 0:
-            raise FormatError(f"{self.name}: more than {MAX_TEXT} bytes of attributes")
+        self.text += size
+        if self.text > self.max_text:
+            raise FormatError(f"{self.name}: more than {self.max_text} bytes of attributes")
+
+    def spend_data(self, size: int, where: str) -> None:
+        """Count unpacked data, before it is allocated; raise when a file expands without end."""
+        self.data += size
+        if self.data > self.max_data:
+            raise FormatError(
+                f"{where}: {size} bytes more of unpacked data make {self.data} bytes from a file "
+                f"of {self.source.size}; refused"
+            )
 
     def cursor(self, offset: int, size: int, what: str) -> Cursor:
         """Read one metadata block."""
-        self.spend()
         if size > MAX_BLOCK:
             raise FormatError(f"{self.name}: {what} of {size} bytes, more than {MAX_BLOCK}")
+        self.spend(1 + size // _BYTES_PER_STEP)
         return Cursor(self.source.read(offset, size), f"{self.name}: {what} at byte {offset}")
 
     def heap_object(self, address: int, index: int) -> bytes:
@@ -113,14 +128,16 @@ class Blocks:
             sizes = (cur.uint(1), cur.uint(1))
             cur.take(9 if version == 0 else 13)
             base = cur.uint(8)
-            cur.take(24)
             cur.take(8)
+            end = cur.uint(8)
+            cur.take(16)
             root = cur.uint(8)
         elif version in (2, 3):
             sizes = (cur.uint(1), cur.uint(1))
             cur.take(1)
             base = cur.uint(8)
-            cur.take(16)
+            cur.take(8)
+            end = cur.uint(8)
             root = cur.uint(8)
         else:
             raise FormatError(f"{cur.where}: HDF5 superblock version {version} is not known")
@@ -128,6 +145,11 @@ class Blocks:
             raise FormatError(
                 f"{cur.where}: addresses of {sizes} bytes with base {base}; only 8-byte "
                 "addresses in a file without a user block are supported"
+            )
+        if end > self.source.size:
+            raise FormatError(
+                f"{self.name}: the file says that it has {end} bytes, but it has "
+                f"{self.source.size}; it is truncated or damaged, so copy or download it again"
             )
         return root
 
@@ -247,6 +269,8 @@ class Attributes:
             flags, name_size, type_size, space_size = cur.unpack(_ATTRIBUTE)
             if version == 3:
                 cur.take(1)
+            if name_size > MAX_NAME:
+                raise FormatError(f"{cur.where}: a name of {name_size} bytes")
             name = cur.take(name_size).split(b"\0")[0].decode("utf-8", "replace")
             padded = version == 1
             if padded:
@@ -380,9 +404,12 @@ def _read_symbol_node(file: Blocks, place: int, names: bytes, links: dict[str, i
     for _ in range(count):
         file.spend()
         name_at, address, cache = cur.unpack(_SYMBOL)
-        end = names.find(b"\0", name_at)
+        end = names.find(b"\0", name_at, name_at + MAX_NAME + 1)
         if name_at >= len(names) or end < 0:
-            raise FormatError(f"{cur.where}: a name outside of its heap")
+            raise FormatError(
+                f"{cur.where}: a name outside of its heap, or of more than {MAX_NAME} bytes: "
+                f"{names[name_at : name_at + 40]!r}"
+            )
         _add_link(links, names[name_at:end], None if cache == 2 else address, cur.where)
 
 
@@ -393,7 +420,10 @@ def read_link(cur: Cursor, links: dict[str, int | None]) -> None:
         raise FormatError(f"{cur.where}: link version {version} is not known")
     kind = cur.uint(1) if flags & 8 else 0
     cur.take((8 if flags & 4 else 0) + (1 if flags & 0x10 else 0))
-    name = cur.take(cur.uint(1 << (flags & 3)))
+    size = cur.uint(1 << (flags & 3))
+    if size > MAX_NAME:
+        raise FormatError(f"{cur.where}: a name of {size} bytes: {cur.data[cur.pos :][:40]!r}")
+    name = cur.take(size)
     _add_link(links, name, cur.uint(8) if kind == 0 else None, cur.where)
 
 
@@ -402,6 +432,8 @@ def _add_link(links: dict[str, int | None], raw: bytes, address: int | None, whe
         name = raw.decode("utf-8")
     except UnicodeDecodeError as exc:
         raise FormatError(f"{where}: a name that is not UTF-8") from exc
+    if not name or "/" in name:
+        raise FormatError(f"{where}: {name!r} is no name of an object")
     if name in links or len(links) >= MAX_GROUP:
         raise FormatError(f"{where}: the name {name!r} stands twice, or too many names")
     links[name] = address

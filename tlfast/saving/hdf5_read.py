@@ -2,9 +2,10 @@
 
 libhdf5 can be made to crash or hang by damaged metadata before any check of ours could act,
 so it is never given a file to read. This reader follows hard links only, keeps no state beside
-the file, and stops at stated limits of work, text and time. It reads superblocks 0 to 3,
-symbol-table groups and compact link groups, attributes in object headers, contiguous, compact
-and chunked data (B-tree version 1 or a single chunk) with deflate, shuffle and fletcher32.
+the file, and stops at limits of work, text and unpacked data that grow with the file. It reads
+superblocks 0 to 3, symbol-table groups and compact link groups, attributes in object headers,
+contiguous, compact and chunked data (B-tree version 1 or a single chunk) with deflate, shuffle
+and fletcher32.
 Not read: fractal heaps (h5py with libver="latest" or track_order=True), soft and external
 links, external storage, virtual datasets, compound and other non-numeric data.
 """
@@ -43,9 +44,6 @@ from tlfast.saving.source import Source, open_source
 __all__ = ["SIGNATURE", "Dataset", "File", "Group"]
 
 MAX_DEPTH = 64
-# One dataset: deflate cannot shrink more than 1,032 times, so more than that is a bomb.
-MAX_DATASET_BYTES = 4 << 30
-MAX_EXPANSION = 1100
 
 _CLASS_NAMES = {0: "compact", 1: "contiguous", 2: "chunked", 3: "virtual"}
 
@@ -74,7 +72,7 @@ class File:
         self.name: str = blocks.name
         try:
             root = blocks.root_address()
-            self.root: Group = Group(blocks, Header(blocks, root, "/"), "/")
+            self.root: Group = Group(blocks, Header(blocks, root, "/"), "/", frozenset({root}))
         except BaseException:
             source.close()
             raise
@@ -96,11 +94,19 @@ class File:
 
 
 class Group:
-    """A group: `keys()`, `get(path)`, `attrs`."""
+    """A group: `keys()`, `get(path)`, `attrs`.
 
-    def __init__(self, file: Blocks, header: Header, path: str) -> None:
+    Args:
+        file: the file's blocks.
+        header: the group's object header.
+        path: the way that led here.
+        above: addresses of this group and of those above it.
+    """
+
+    def __init__(self, file: Blocks, header: Header, path: str, above: frozenset[int]) -> None:
         self.file = file
         self.path = path
+        self._above = above
         self._header = header
         self._links: dict[str, int | None] | None = None
         self._groups: dict[str, Group] = {}  # opened before; a path is followed many times
@@ -156,7 +162,11 @@ class Group:
                     f"{self.file.name}: {below!r} is a soft or external link; only data inside "
                     "the file is read"
                 )
-            found = _open_object(self.file, address, below)
+            if address in here._above:
+                raise FormatError(
+                    f"{self.file.name}: {below!r} leads back to a group above it; refused"
+                )
+            found = _open_object(self.file, address, below, here._above)
             if isinstance(found, Group):
                 here._groups[part] = found
             here = found
@@ -221,8 +231,7 @@ class Dataset:
             shape: the shape that is needed; checked before anything is allocated.
 
         Raises:
-            FormatError: another shape, damaged data, or more than 4 GiB that the file
-                could not hold.
+            FormatError: another shape, damaged data, or more data than the file can hold.
         """
         if shape is not None and tuple(shape) != self.shape:
             raise FormatError(f"{self.where}: has shape {self.shape}, but {tuple(shape)} is needed")
@@ -231,11 +240,7 @@ class Dataset:
         if stored is None:
             raise FormatError(f"{self.where}: holds {self._type.kind} data, not numbers")
         total = math.prod(self.shape) * stored.itemsize
-        file_size = self.file.source.size
-        if total > MAX_DATASET_BYTES or total > file_size * MAX_EXPANSION:
-            raise FormatError(
-                f"{self.where}: declares {total} bytes in a file of {file_size}; refused"
-            )
+        self.file.spend_data(total, self.where)
         array = self._read_stored(stored, total)
         if bfloat16:
             return (array.astype(np.uint32) << 16).view(np.float32)
@@ -298,8 +303,6 @@ class Dataset:
             raise FormatError(f"{self.where}: its chunks do not fit its shape")
         size = chunk_bytes(dims, stored.itemsize, self.where)
         expected = math.prod(-(-n // d) for n, d in zip(self.shape, dims, strict=True))
-        if size > max(MAX_BLOCK, self.file.source.size * MAX_EXPANSION):
-            raise FormatError(f"{self.where}: chunks of {size} bytes in a small file; refused")
         chunks = [] if address == UNDEFINED else self._chunk_list(address, rank, expected)
         if len(chunks) != expected:
             raise FormatError(f"{self.where}: has {len(chunks)} chunks instead of {expected}")
@@ -320,6 +323,7 @@ class Dataset:
         if length > size + (size >> 3) + 1024:
             raise FormatError(f"{self.where}: a chunk stored in {length} bytes, {size} unpacked")
         self.file.spend(1 + (length >> 16))
+        self.file.spend_data(size, self.where)
         raw = self.file.source.read(place, length)
         raw = undo_filters(raw, self._filters, mask, size, self.where)
         block = np.frombuffer(raw, array.dtype).reshape(dims)
@@ -374,9 +378,9 @@ class Dataset:
         return array
 
 
-def _open_object(file: Blocks, address: int, path: str) -> Group | Dataset:
+def _open_object(file: Blocks, address: int, path: str, above: frozenset[int]) -> Group | Dataset:
     header = Header(file, address, path)
     kinds = {number for number, _, _ in header.messages}
     if kinds & {0x11, 0x02, 0x06}:
-        return Group(file, header, path)
+        return Group(file, header, path, above | {address})
     return Dataset(file, header, path)

@@ -14,6 +14,7 @@ from tlfast.saving.errors import FormatError
 
 UNDEFINED = 0xFFFFFFFFFFFFFFFF
 MAX_RANK = 8
+MAX_ELEMENTS = 1 << 48  # without the axes of size zero, which NumPy multiplies as ones
 
 _TYPE_HEAD = struct.Struct("<II")  # class and version (8 bits), bits (24); size
 _FLOAT = struct.Struct("<HHBBBBI")
@@ -139,6 +140,8 @@ def parse_dataspace(cur: Cursor) -> tuple[int, ...] | None:
     if flags & ~1:
         raise FormatError(f"{cur.where}: dataspace flags {flags:#x} are not supported")
     dims = tuple(cur.uint(8) for _ in range(rank))
+    if math.prod(dim or 1 for dim in dims) > MAX_ELEMENTS:
+        raise FormatError(f"{cur.where}: the shape {dims} is not that of any data")
     return None if null else dims
 
 

@@ -3,6 +3,9 @@
 import warnings
 from typing import Any
 
+import numpy as np
+
+from tlfast._shown import shown
 from tlfast.saving.errors import FormatError
 from tlfast.saving.hdf5_read import Dataset
 
@@ -48,6 +51,14 @@ class Plan:
                     f"file has {dataset.shape} at {dataset.path!r}",
                 )
                 return
+            if _is_integer(variable.dtype) != _is_integer(dataset.dtype):
+                # Numbers of a quantized model, or of another variable.
+                self.problem(
+                    owner,
+                    f"Layer '{owner}': {variable.path} is of type {variable.dtype}, but the file "
+                    f"has {dataset.dtype} at {dataset.path!r}",
+                )
+                return
         self._pairs += zip(variables, datasets, strict=True)
 
     def problem(self, owner: str, text: str) -> None:
@@ -74,7 +85,11 @@ class Plan:
                     "with another number of classes? load_weights(path, skip_mismatch=True) loads "
                     "what fits"
                 )
-            warnings.warn(text + ". They keep their values", stacklevel=4)
+            warnings.warn(shown(text, 2000) + ". They keep their values", stacklevel=4)
         arrays = [dataset.read(tuple(variable.shape)) for variable, dataset in self._pairs]
         for (variable, _), array in zip(self._pairs, arrays, strict=True):
             variable.assign(array)
+
+
+def _is_integer(dtype: str | np.dtype) -> bool:
+    return np.dtype(dtype).kind in "iu"

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
+from tlfast._shown import shown
 from tlfast.saving.atomic import default_mode, sync_folder
 
 TIMEOUT = 30.0  # seconds without a byte
@@ -34,7 +35,14 @@ _BLOCK = 1 << 18
 
 
 class DownloadError(OSError):
-    """A file could not be downloaded; the message names the address and what to do."""
+    """A file could not be downloaded; the message names the address and what to do.
+
+    Args:
+        message: the text; what a server said in it is escaped and cut.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(shown(message, 2000))
 
 
 def offline() -> bool:
@@ -155,6 +163,7 @@ def _download_locked(
                 ) from exc
             reason = _reason(exc)
             if isinstance(exc, urllib.error.HTTPError):
+                exc.msg = shown(exc.msg)  # the server's words, also in a traceback
                 exc.close()
             if attempt == ATTEMPTS or not _is_passing(exc):
                 raise DownloadError(
@@ -255,6 +264,11 @@ def _opener() -> urllib.request.OpenerDirector:
         context = ssl.create_default_context(cafile=bundle)
     https = urllib.request.HTTPSHandler(context=context)
     return urllib.request.build_opener(_SafeRedirects(), https)
+
+
+def is_authentic(url: str, digest: str | None) -> bool:
+    """Return whether nobody on the way can exchange the file: a hash, https, or no way."""
+    return digest is not None or url.startswith("https:") or not _is_public(url)
 
 
 def _is_public(url: str) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from tlfast._cache import home_folder
 from tlfast.weights.catalog import WeightFile
-from tlfast.weights.download import DownloadError, download, file_digest, offline
+from tlfast.weights.download import DownloadError, download, file_digest, is_authentic, offline
 
 ENTRY_POINTS = "tlfast.weights"
 
@@ -155,6 +155,9 @@ def _from_network(file: WeightFile, looked: list[str], progress: bool) -> str | 
         return None
     if offline():
         looked.append(f"download: TLFAST_OFFLINE is set, so {url} was not asked")
+        return None
+    if not is_authentic(url, file.hash):
+        looked.append(f"download: no hash of this file is known, and {url} is not https")
         return None
     target = keras_home() / "models" / file.name
     try:

@@ -6,6 +6,7 @@ plain tuples and dicts, knows four names, and stops at anything else. Nothing is
 called, so a hostile file can at worst be refused.
 """
 
+import math
 import os
 import struct
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from tlfast._shown import shown
 from tlfast.saving.errors import FormatError
 from tlfast.saving.source import Source, open_source
 
@@ -30,8 +32,9 @@ _ALLOWED = {*_STORAGES, _ORDERED_DICT, _REBUILD}
 
 # The largest network here has about 10,000 operations in a header of 50 KB.
 MAX_HEADER_BYTES = 8 << 20
-MAX_OPERATIONS = 2_000_000
-MAX_DEPTH = 100_000
+MAX_OPERATIONS = 50_000
+# Of all tensors, over the size of the file: tied weights are one storage under several names.
+MAX_SHARING = 4
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ class _Interpreter:
 
     def run(self) -> Any:
         """Return the value of the pickle; `pos` is then behind it."""
-        for _ in range(MAX_OPERATIONS):
+        for _ in range(MAX_OPERATIONS):  # so the stack has an end too
             code = self._take(1)[0]
             if code == 0x2E:  # STOP
                 return self._pop()
@@ -82,8 +85,6 @@ class _Interpreter:
             if action is None:
                 raise self._error(f"pickle operation {bytes([code])!r} is not allowed")
             action(self)
-            if len(self.stack) > MAX_DEPTH:
-                raise self._error("the pickle stack grows without end")
         raise self._error(f"more than {MAX_OPERATIONS} pickle operations")
 
     def _error(self, text: str) -> FormatError:
@@ -156,8 +157,11 @@ class _Interpreter:
         if len(values) % 2:
             raise self._error("a dict with a key but no value")
         for key, value in zip(values[::2], values[1::2], strict=True):
-            if not isinstance(key, str) or key in target:
-                raise self._error(f"a key that stands twice or is no text: {str(key)[:80]!r}")
+            # The value is not shown: it may be nested deeper than Python's stack.
+            if not isinstance(key, str):
+                raise self._error(f"a key of type {type(key).__name__}, which is no text")
+            if key in target:
+                raise self._error(f"the key {shown(key)!r} stands twice")
             target[key] = value
 
     def set_item(self) -> None:
@@ -171,7 +175,7 @@ class _Interpreter:
     def name(self) -> None:
         end = bytes(self.data[self.pos : self.pos + 400]).split(b"\n", 2)
         if len(end) < 3:
-            raise self._error("a name that does not end")
+            raise FormatError(f"{self.where}: a name does not end; truncated or damaged")
         text = b" ".join(end[:2]).decode("ascii", "replace")
         self.pos += len(end[0]) + len(end[1]) + 2
         if text not in _ALLOWED:
@@ -325,7 +329,8 @@ def _read_tensors(
         first = wanted.setdefault(tensor.storage.key, tensor.storage)
         if first != tensor.storage:
             raise FormatError(f"{source.name}: the storage of {name!r} has two descriptions")
-    if len(set(map(str, keys))) != len(keys) or set(map(str, keys)) != set(wanted):
+    texts = all(isinstance(key, str) for key in keys)
+    if not texts or len(set(keys)) != len(keys) or set(keys) != set(wanted):
         raise FormatError(f"{source.name}: its storages do not fit its tensors")
     places = {}
     for key in keys:
@@ -342,6 +347,11 @@ def _read_tensors(
             )
     if offset != source.size:
         raise FormatError(f"{source.name}: {source.size - offset} bytes behind the last tensor")
+    total = sum(math.prod(t.shape) * t.storage.dtype.itemsize for t in tensors.values())
+    if total > MAX_SHARING * source.size:
+        raise FormatError(
+            f"{source.name}: its tensors declare {total} bytes in a file of {source.size}; refused"
+        )
     return {
         name: _read_tensor(source, name, tensor, places[tensor.storage.key])
         for name, tensor in tensors.items()
