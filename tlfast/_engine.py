@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from tlfast import _core
-            yield number, Batch(list(x), y, weights, len(x[0]), source.ids, shapes=shapes)
+from tlfast._algorithms import algorithm_choices
+from tlfast._direct_calls import next_seed
 from tlfast._features import FeatureCache, FeatureStore, page_out
 from tlfast._frozen_dropout import warn_about_dropout
 from tlfast._input_watch import InputWatch
