@@ -117,8 +117,8 @@ def from_record(found: object) -> dict[str, Stem]:
         if not isinstance(entry, dict) or sorted({*entry, "weights_file"}) != sorted(keys):
             raise ValueError(f"'backbones': {path!r:.80} does not have the keys {keys}")
         stem = Stem(**entry)
-        texts = (stem.application, stem.expects, stem.trained_on or OTHER)
-        texts += (stem.weights_file or OTHER,)
+        texts = [stem.application, stem.expects, stem.trained_on or OTHER]
+        texts.append(stem.weights_file or OTHER)
         if not isinstance(stem.pretrained, bool) or not all(isinstance(t, str) for t in texts):
             raise ValueError(f"'backbones': {path!r:.80} has values of a wrong type")
         if stem.application in WATCHED and {*texts[1:3]} <= {*SCALES, OTHER}:

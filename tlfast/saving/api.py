@@ -84,7 +84,7 @@ def save_model(
     metadata = {"keras_version": legacy_h5.FORMAT_VERSION, KEY: json.loads(dump_record(model))}
     weights = lay_out(lambda root: weights_h5.write_weights(root, model, optimizer, as_stored=True))
     with replacing(path) as file:
-        archive.write_archive(file, config, metadata, weights)
+        archive.write_archive(file, config, metadata, weights.size, weights.pieces())
 
 
 def save_weights(model: Any, filepath: Path, overwrite: bool = True) -> None:

@@ -6,11 +6,11 @@ import json
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, BinaryIO
 
 from tlfast.saving.errors import FormatError
-from tlfast.saving.hdf5_write import Image, on_their_way
+from tlfast.saving.hdf5_write import on_their_way
 from tlfast.saving.source import Source
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
@@ -29,7 +29,11 @@ _ZIP_ERRORS = (
 
 
 def write_archive(
-    file: BinaryIO, config: dict[str, Any], metadata: dict[str, Any], weights: Image
+    file: BinaryIO,
+    config: dict[str, Any],
+    metadata: dict[str, Any],
+    size: int,
+    weights: Iterable[bytes | memoryview],
 ) -> None:
     """Write a `.keras` archive.
 
@@ -37,14 +41,15 @@ def write_archive(
         file: where to.
         config: the serialized model.
         metadata: content of metadata.json; `date_saved` is added.
-        weights: content of model.weights.h5.
+        size: bytes of model.weights.h5.
+        weights: its content in pieces.
     """
     now = datetime.datetime.now().strftime("%Y-%m-%d@%H:%M:%S")
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr(METADATA, json.dumps({**metadata, "date_saved": now}))
         archive.writestr(CONFIG, json.dumps(config))
-        with archive.open(WEIGHTS, "w", force_zip64=weights.size > 1 << 31) as member:
-            for piece in on_their_way(file, weights.pieces()):
+        with archive.open(WEIGHTS, "w", force_zip64=size > 1 << 31) as member:
+            for piece in on_their_way(file, weights):
                 member.write(piece)
 
 

@@ -144,7 +144,9 @@ def lay_out(write: Callable[[Group], None]) -> Image:
     return Image(memory, layout.later)
 
 
-def on_their_way(file: BinaryIO, pieces: Iterable[memoryview]) -> Iterator[memoryview]:
+def on_their_way(
+    file: BinaryIO, pieces: Iterable[bytes | memoryview]
+) -> Iterator[bytes | memoryview]:
     """Yield the pieces, and have what was written of them put on the disk in the meantime.
 
     The fsync behind them has little left to wait for then.
