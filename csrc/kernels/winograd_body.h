@@ -278,8 +278,8 @@ static void NAME(multiply_transposed)(const float *v, const float *z, float *du,
         int64_t tiles = n_rows - t0 < TILES ? n_rows - t0 : TILES;
         for (int64_t x = 0; x < c; x += SUM_ROWS)
             NAME(outer)
-            (v + (x / WIDTH * n_rows + t0) * WIDTH + x % WIDTH, z + t0 * PANEL, du + x * PANEL,
-             tiles, adds || t0 > 0);
+        (v + (x / WIDTH * n_rows + t0) * WIDTH + x % WIDTH, z + t0 * PANEL, du + x * PANEL, tiles,
+         adds || t0 > 0);
     }
 }
 
