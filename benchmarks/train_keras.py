@@ -33,16 +33,9 @@ class Contender:
 
     def build(self, network: str) -> Any:
         if self.network is None:
-            keras = self.keras
-            base = getattr(keras.applications, network)(
-                include_top=False, weights=None, input_shape=(networks.SIZE, networks.SIZE, 3)
-            )
-            x = keras.layers.GlobalAveragePooling2D(name="gap")(base.output)
-            x = keras.layers.Dense(2, activation="softmax", name="head")(x)
-            self.network = keras.Model(base.input, x)
-            networks.fill(self.network)
+            self.network = networks.classifier(self.keras, network, classes=2)
             self.network.compile(
-                keras.optimizers.SGD(1e-3, momentum=0.9), "sparse_categorical_crossentropy",
+                self.keras.optimizers.SGD(1e-3, momentum=0.9), "sparse_categorical_crossentropy",
                 **self.options,
             )  # fmt: skip
         return self.network
