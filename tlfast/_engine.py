@@ -6,10 +6,12 @@ cut, are computed in chunks of a few images whose bits depend on nothing but the
 kept. Everything behind the cut is one plan per batch size.
 """
 
+import functools
 import gc
 import itertools
 import logging
 import math
+import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -416,6 +418,59 @@ class Engine:
             "convolutions": sum(trained),
         }
 
+    # ---- time ------------------------------------------------------------------------------
+
+    def times_of(
+        self, shapes: tuple[Any, ...], batch: int, runs: int
+    ) -> tuple[list[float], list[list[Any]]]:
+        """How long a training step takes where there is one, otherwise a prediction, on noise.
+
+        No weight, statistic or slot is written.
+
+        Args:
+            shapes: shape of one sample of each input.
+            batch: number of rows.
+            runs: how often it is done, after once that prepares.
+
+        Returns:
+            Seconds of every run, and per plan in use the rows of `_core.Plan.profile`.
+        """
+        rng = np.random.default_rng(0)
+        x = [rng.uniform(-1, 1, (batch, *shape)).astype(np.float32) for shape in shapes]
+        step = functools.partial(self.predict, x)
+        if self._optimizer is not None and self.model.trainable_weights:
+            self._begin_training()
+            step = functools.partial(self._dry_step, x)
+        step()
+        plans = [getattr(plan, "plan", plan) for plan in self._plans.values()]
+        try:
+            for plan in plans:
+                plan.measure(True)
+            seconds = []
+            for _ in range(runs):
+                start = time.perf_counter()
+                step()
+                seconds.append(time.perf_counter() - start)
+            return seconds, [rows for plan in plans if (rows := plan.profile()) and rows[0]["runs"]]
+        finally:
+            for plan in plans:
+                plan.measure(False)
+
+    def _dry_step(self, x: list[np.ndarray]) -> None:
+        """Everything of a training step but the update."""
+        shapes = tuple(a.shape[1:] for a in x)
+        batch = Batch(x, None, None, len(x[0]), shapes=shapes)
+        features = self._features_of(batch, training=True)
+        plan, _ = self._head(batch, training=True, losses=True)
+        outputs = self._lower(shapes, batch.size, True)
+        targets = []
+        for value, loss in zip(outputs.outputs, self._losses, strict=True):
+            if loss is not None:
+                shape = outputs.graph.shape(value)
+                sparse = loss.core_spec()["kind"].startswith("sparse")
+                targets.append(np.zeros(shape[:-1] if sparse else shape, np.float32))
+        plan.train(features, targets, None, dry=True)
+
     def _slots(self) -> Iterator[Any]:
         for variable in self._trainable:
             yield from (s for s in self._optimizer.slots_for(variable) if s is not None)
@@ -635,8 +690,8 @@ class _Ordered:
         losses, outputs = self.plan.evaluate(*args)
         return losses, self._sorted(outputs)
 
-    def train(self, *args: Any) -> tuple[list[float], list[np.ndarray]]:
-        losses, outputs = self.plan.train(*args)
+    def train(self, *args: Any, **kwargs: Any) -> tuple[list[float], list[np.ndarray]]:
+        losses, outputs = self.plan.train(*args, **kwargs)
         return losses, self._sorted(outputs)
 
 

@@ -19,6 +19,7 @@ from tlfast._compiled import CompiledLosses, CompiledMetrics
 from tlfast._fine_tune import FineTuning
 from tlfast._memory_plan import MemoryPlan, plan_memory
 from tlfast._metric_base import Mean
+from tlfast._profile import Profile, profile_model
 from tlfast._rows import split_rows, unpacked
 from tlfast._steps import Steps
 from tlfast.callbacks._base import CallbackList, History, plain_logs
@@ -482,6 +483,33 @@ class Trainer(FineTuning, BatchCalls):
         if not self._engine_ready:
             self._prepare_losses(None)
         found = plan_memory(self, batch_size, input_shape)
+        print(found)
+        return found
+
+    def profile(
+        self, batch_size: int = 32, input_shape: tuple[int, ...] | None = None, runs: int = 3
+    ) -> Profile:
+        """Print how long every layer takes, and what computes it.
+
+        A compiled model with something to train takes training steps (frozen layers in prediction
+        form, as `fit` runs them), any other model predicts. The images are noise, and no weight is
+        changed.
+
+        Args:
+            batch_size: images per step.
+            input_shape: shape of one sample (height, width, channels); needed where the model
+                takes any size.
+            runs: steps that are measured; the figures are means.
+
+        Returns:
+            The rows of the table, the table as text, and as HTML in a notebook.
+
+        Raises:
+            ValueError: a model of unknown input size.
+        """
+        if self.compiled and self.trainable_weights and not self._engine_ready:
+            self._prepare_losses(None)
+        found = profile_model(self, batch_size, input_shape, runs)
         print(found)
         return found
 

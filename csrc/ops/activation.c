@@ -145,6 +145,14 @@ static tl_status backward(tl_step *step, const tl_run *run, tl_error *err)
     return TL_OK;
 }
 
+static void kernels(const tl_step *step, tl_kernels *out)
+{
+    const activation_state *state = step->state;
+    const char *own = step->training ? TL_OWN : NULL;
+    *out = state != NULL ? (tl_kernels){state->forward.impl, state->backward.impl, NULL}
+                         : (tl_kernels){TL_OWN, own, NULL};
+}
+
 static void destroy(tl_step *step)
 {
     activation_state *state = step->state;
@@ -164,5 +172,6 @@ const tl_op tl_op_activation = {
     .bind = bind,
     .forward = forward,
     .backward = backward,
+    .kernels = kernels,
     .destroy = destroy,
 };

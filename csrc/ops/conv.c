@@ -99,8 +99,8 @@ static bool exceeds_image(const tl_graph *graph, const tl_node *node)
     return window > graph->values[node->src[0]].dims[1];
 }
 
-/* A blocked plan: images (up to 4 channels) come in as nchw, the only source layout with a fast
- * kernel into a blocked result; groups of few channels have fast kernels in nhwc only; for the
+/* A blocked plan: images (up to 4 channels, not the means of a squeeze) come in as nchw, the only
+ * source layout with a fast kernel into a blocked result; groups of few channels have fast kernels in nhwc only; for the
  * weights of a window higher than the image there is only a reference loop in blocks (20 times
  * slower). */
 static void choose(const tl_graph *graph, const tl_node *node, tl_layout spatial, tl_layout *src,
@@ -112,7 +112,8 @@ static void choose(const tl_graph *graph, const tl_node *node, tl_layout spatial
     bool plain =
         few_per_group || multiplies || (!is_depthwise(node) && exceeds_image(graph, node));
     *src = *dst = plain ? TL_LAYOUT_PLAIN : spatial;
-    if (*src == TL_LAYOUT_BLOCKED && in <= 4 && groups == 1)
+    const int64_t *dims = graph->values[node->src[0]].dims;
+    if (*src == TL_LAYOUT_BLOCKED && in <= 4 && groups == 1 && dims[1] * dims[2] > 1)
         *src = TL_LAYOUT_NCHW;
 }
 
@@ -524,6 +525,15 @@ static tl_status backward(tl_step *step, const tl_run *run, tl_error *err)
     return step->wants_diff_weights[0] ? run_reorder(&state->diff_kernel, step, run, err) : TL_OK;
 }
 
+static void kernels(const tl_step *step, tl_kernels *out)
+{
+    const conv_state *state = step->state;
+    out->forward = state->winograd ? TL_OWN ":winograd" : state->forward.impl;
+    out->backward_data = state->winograd_backward ? TL_OWN ":winograd" : state->backward_data.impl;
+    out->backward_weights =
+        state->own_weights ? TL_OWN ":depthwise" : state->backward_weights.impl;
+}
+
 static void clear_kernel(conv_kernel *kernel)
 {
     tl_primitive_clear(&kernel->reorder);
@@ -554,6 +564,7 @@ const tl_op tl_op_conv2d = {
     .refresh = refresh,
     .forward = forward,
     .backward = backward,
+    .kernels = kernels,
     .destroy = destroy,
 };
 
@@ -566,5 +577,6 @@ const tl_op tl_op_depthwise_conv2d = {
     .refresh = refresh,
     .forward = forward,
     .backward = backward,
+    .kernels = kernels,
     .destroy = destroy,
 };

@@ -63,6 +63,11 @@ typedef enum tl_work {
     TL_WORK_COUNT
 } tl_work;
 
+/* What computes a step: oneDNN's name of the implementation, or ours. NULL: nothing does. */
+typedef struct tl_kernels {
+    const char *forward, *backward_data, *backward_weights;
+} tl_kernels;
+
 typedef struct tl_op {
     tl_shape_fn infer;
     /* Which layouts a rank-4 step wants: `spatial` is the plan's choice for convolutions, *src
@@ -87,8 +92,13 @@ typedef struct tl_op {
     /* Writes diff_src[i] where it is not NULL and diff_weights[i] where it is not NULL; both are
      * overwritten, never added to. */
     tl_status (*backward)(tl_step *step, const tl_run *run, tl_error *err);
+    /* NULL: loops of our own do everything. */
+    void (*kernels)(const tl_step *step, tl_kernels *out);
     void (*destroy)(tl_step *step);
 } tl_op;
+
+/* How loops of our own are called in a profile. */
+#define TL_OWN "tlfast"
 
 struct tl_step {
     const tl_op *op;
@@ -176,6 +186,9 @@ tl_channels tl_tensor_channels(const tl_tensor *tensor);
 
 /* NULL for kinds without an implementation. */
 const tl_op *tl_op_find(tl_op_kind kind);
+
+/* A batch norm by moving statistics that no gradient flows through; its sources are joined. */
+extern const tl_op tl_op_norm_map;
 
 /* The op of a change of layout: src[0] and dst differ only in layout. */
 extern const tl_op tl_op_reorder;

@@ -166,6 +166,23 @@ static group find_clipped_norm(const tl_plan *plan, int norm)
     return g;
 }
 
+static bool maps(const tl_plan *plan, int value)
+{
+    return plan->nodes[value].kind == TL_OP_batch_norm && !plan->nodes[value].attrs.training &&
+           !plan->needs_gradient[value];
+}
+
+/* A join that only such a norm reads: one step does both. */
+static group find_joined_norm(const tl_plan *plan, int join)
+{
+    int norm = only_reader(plan, join);
+    if (norm < 0 || !maps(plan, norm))
+        return (group){.residual = -1, .sum = -1, .dst = join};
+    group g = find_clipped_norm(plan, norm);
+    g.norm = &plan->nodes[norm];
+    return g;
+}
+
 /* ---- steps ---- */
 
 static tl_layout spatial_layout(const tl_plan *plan)
@@ -193,12 +210,17 @@ static tl_status add_step(tl_plan *plan, int value, bool *done, tl_error *err)
         g = find_group(plan, value, dst);
     else if (node->kind == TL_OP_batch_norm)
         g = find_clipped_norm(plan, value);
+    else if (node->kind == TL_OP_concat)
+        g = find_joined_norm(plan, value);
+    bool joins_norm = node->kind == TL_OP_concat && g.norm != NULL;
     for (int k = 0; k < node->n_src; k++) { /* changes of layout come before the step itself */
         tl_tensor *unused;
         TL_TRY(demand(plan, node->src[k], src, &unused, err));
     }
     tl_step *step = NULL;
-    TL_TRY(new_step(plan, op, node, node->name, node->n_src, &step, err));
+    TL_TRY(new_step(plan, joins_norm || maps(plan, value) ? &tl_op_norm_map : op,
+                    joins_norm ? g.norm : node, joins_norm ? g.norm->name : node->name,
+                    node->n_src, &step, err));
     for (int k = 0; k < node->n_src; k++)
         TL_TRY(demand(plan, node->src[k], src, &step->src[k], err));
     TL_TRY(value_tensor(plan, g.dst, dst, &step->dst, err));
