@@ -8,6 +8,8 @@
     256 /* input channels per pass: a panel of U (16 to 32 KB) and its rows stay in L1            \
          */
 
+#define FEW 4 /* rows of a smaller tile for what is left: one image has few of them */
+
 /* Register tiles: 4 x 2 of 16, 6 x 2 of 16, 12 x 2 of 32 registers, the rest for operands. */
 #define WIDTH 4
 #define ROWS 4

@@ -1,9 +1,13 @@
-/* activation: oneDNN's eltwise in any layout; softmax over the last axis here (rows are short). */
+/* activation: oneDNN's eltwise in any layout. Here: softmax over the last axis (rows are short),
+ * and swish in inference: EfficientNets spend a third of their time in oneDNN's. */
 #include <math.h>
 #include <string.h>
 
 #include "base/alloc.h"
+#include "kernels/kernels.h"
 #include "ops/step.h"
+
+#define BLOCK ((int64_t)1 << 12) /* values a thread takes at a time */
 
 typedef struct activation_state {
     tl_primitive forward, backward;
@@ -21,6 +25,12 @@ static tl_status infer(const tl_graph *graph, const tl_node *node, tl_value *dst
 static bool is_softmax(const tl_step *step)
 {
     return step->node->attrs.kind == TL_ACT_softmax;
+}
+
+static bool is_own_swish(const tl_step *step)
+{
+    const tl_attrs *a = &step->node->attrs;
+    return a->kind == TL_ACT_swish && !step->training && (!a->has_alpha || a->alpha == 1.f);
 }
 
 /* What softmax and ReLU let through shows in the result, which the next layer keeps anyway. */
@@ -41,7 +51,7 @@ static void choose(const tl_graph *graph, const tl_node *node, tl_layout spatial
 
 static tl_status create(tl_build *build, tl_step *step, tl_error *err)
 {
-    if (is_softmax(step))
+    if (is_softmax(step) || is_own_swish(step))
         return TL_OK;
     TL_TRY(tl_calloc(&step->state, 1, sizeof(activation_state), "an activation", err));
     activation_state *state = step->state;
@@ -113,8 +123,20 @@ static void softmax_row(const float *src, float *dst, int64_t n)
         dst[i] = (float)(dst[i] / sum);
 }
 
+static void swish(const float *src, float *dst, int64_t n)
+{
+    tl_swish_fn kernel = tl_swish();
+#pragma omp parallel for schedule(static) if (n > BLOCK)
+    for (int64_t at = 0; at < n; at += BLOCK)
+        kernel(src + at, dst + at, n - at < BLOCK ? n - at : BLOCK);
+}
+
 static tl_status forward(tl_step *step, const tl_run *run, tl_error *err)
 {
+    if (is_own_swish(step)) {
+        swish(step->src[0]->data, step->dst->data, (int64_t)(step->dst->bytes / sizeof(float)));
+        return TL_OK;
+    }
     if (!is_softmax(step))
         return tl_primitive_run(&((activation_state *)step->state)->forward, run, step->name, err);
     int64_t n = step->dst->dims[step->dst->rank - 1];
@@ -168,6 +190,7 @@ const tl_op tl_op_activation = {
     .choose = choose,
     .backward_reads_src = true,
     .backward_reads_dst_only = reads_dst_only,
+    .in_place = true,
     .create = create,
     .bind = bind,
     .forward = forward,

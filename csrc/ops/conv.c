@@ -100,9 +100,9 @@ static bool exceeds_image(const tl_graph *graph, const tl_node *node)
 }
 
 /* A blocked plan: images (up to 4 channels, not the means of a squeeze) come in as nchw, the only
- * source layout with a fast kernel into a blocked result; groups of few channels have fast kernels in nhwc only; for the
- * weights of a window higher than the image there is only a reference loop in blocks (20 times
- * slower). */
+ * source layout with a fast kernel into a blocked result; groups of few channels have fast kernels
+ * in nhwc only; for the weights of a window higher than the image there is only a reference loop
+ * in blocks (20 times slower). */
 static void choose(const tl_graph *graph, const tl_node *node, tl_layout spatial, tl_layout *src,
                    tl_layout *dst)
 {

@@ -9,11 +9,21 @@
 
 enum { GAMMA, BETA, MEAN, VARIANCE };
 
-#define ROWS 16 /* positions a thread takes at a time */
+#define ROWS 16   /* positions a thread takes at a time */
+#define NARROW 16 /* fewer channels fill no vector: so many positions are one row */
 
 static int64_t n_channels(const tl_step *step)
 {
     return step->dst->dims[step->dst->rank - 1];
+}
+
+/* Positions that are computed as one row: images have three channels. */
+static int64_t n_together(const tl_step *step)
+{
+    const tl_tensor *dst = step->dst;
+    bool narrow = step->n_src == 1 && n_channels(step) < NARROW && dst->rank == 4 &&
+                  dst->layout == TL_LAYOUT_PLAIN && dst->dims[1] * dst->dims[2] % NARROW == 0;
+    return narrow ? NARROW : 1;
 }
 
 static float *scale_of(const tl_step *step)
@@ -23,13 +33,14 @@ static float *scale_of(const tl_step *step)
 
 static float *shift_of(const tl_step *step)
 {
-    return scale_of(step) + n_channels(step);
+    return scale_of(step) + n_channels(step) * n_together(step);
 }
 
 static tl_status create(tl_build *build, tl_step *step, tl_error *err)
 {
     (void)build, (void)err;
-    step->work_bytes[TL_WORK_FORWARD] = 2 * (size_t)n_channels(step) * sizeof(float);
+    step->work_bytes[TL_WORK_FORWARD] =
+        2 * (size_t)(n_channels(step) * n_together(step)) * sizeof(float);
     return TL_OK;
 }
 
@@ -40,17 +51,23 @@ static void write_map(const tl_step *step)
     const float *beta = node->weights[BETA] != NULL ? node->weights[BETA]->data : NULL;
     const float *mean = node->weights[MEAN]->data, *variance = node->weights[VARIANCE]->data;
     float *scale = scale_of(step), *shift = shift_of(step);
-    for (int64_t c = 0; c < n_channels(step); c++) {
+    int64_t n = n_channels(step);
+    for (int64_t c = 0; c < n; c++) {
         float inverse = (float)(1.0 / sqrt((double)variance[c] + (double)node->attrs.epsilon));
         scale[c] = (gamma != NULL ? gamma[c] : 1.f) * inverse;
         shift[c] = (beta != NULL ? beta[c] : 0.f) - mean[c] * scale[c];
+    }
+    for (int64_t i = n; i < n * n_together(step); i++) {
+        scale[i] = scale[i - n];
+        shift[i] = shift[i - n];
     }
 }
 
 /* One source whose channels start at `first` in the result. */
 static void map_rows(const tl_step *step, const tl_tensor *src, int64_t first, float high)
 {
-    int64_t n = src->dims[src->rank - 1], all = n_channels(step);
+    int64_t n = src->dims[src->rank - 1] * n_together(step);
+    int64_t all = n_channels(step) * n_together(step);
     int64_t rows = tl_shape_size(src->rank, src->dims) / n;
     const float *scale = scale_of(step) + first, *shift = shift_of(step) + first;
     float low = step->has_activation ? 0.f : -INFINITY;

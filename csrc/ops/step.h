@@ -82,7 +82,8 @@ typedef struct tl_op {
     /* so it does, and where src and dst have one shape, d dst / d src is 1: gradients may share
      * memory */
     bool passes_diff;
-    bool is_view; /* forward: dst is src[0]'s memory under another shape: nothing to run */
+    bool in_place; /* in an inference plan forward may write over src[0], where nobody needs it */
+    bool is_view;  /* forward: dst is src[0]'s memory under another shape: nothing to run */
     tl_status (*create)(tl_build *build, tl_step *step, tl_error *err);
     tl_status (*bind)(tl_step *step, void *scratchpad, tl_error *err);
     /* Packs weights that were written since the last run; all steps of a plan do so before the

@@ -40,18 +40,21 @@ static bool is_plain_3x3(const tl_step *step)
            step->src[0]->layout == step->dst->layout;
 }
 
-/* Below 64 channels the transforms cost more than the products save. Below 10 x 10 the 36 matrices
- * (four times the kernel, 38 MB for 512 x 512) cost more memory than the time is worth. */
-static bool pays(const tl_tensor *src, const tl_tensor *dst)
+/* Below `least` channels the transforms cost more than the products save. Below 10 x 10 the 36
+ * matrices (four times the kernel, 38 MB for 512 x 512) cost more memory than the time is worth.
+ */
+static bool pays(const tl_tensor *src, const tl_tensor *dst, int64_t least)
 {
     int64_t c = src->dims[3], k = dst->dims[3];
-    return tl_winograd_allowed() && dst->dims[1] * dst->dims[2] >= 100 && c >= 64 && k >= 64 &&
-           c % 16 == 0 && k % 32 == 0;
+    return tl_winograd_allowed() && dst->dims[1] * dst->dims[2] >= 100 && c >= least &&
+           k >= least && c % 16 == 0 && k % 32 == 0;
 }
 
 bool tl_winograd_fits(const tl_step *step)
 {
-    return is_plain_3x3(step) && pays(step->src[0], step->dst) &&
+    int64_t least =
+        step->training ? 64 : 32; /* a kernel that is trained is transformed each time */
+    return is_plain_3x3(step) && pays(step->src[0], step->dst, least) &&
            (!step->has_activation || clips(step));
 }
 
@@ -61,7 +64,7 @@ bool tl_winograd_fits_backward(const tl_step *step)
     for (int i = 0; i < 4; i++)
         if (pads[i] > 2)
             return false;
-    return is_plain_3x3(step) && pays(step->dst, step->src[0]);
+    return is_plain_3x3(step) && pays(step->dst, step->src[0], 64);
 }
 
 static tl_winograd_image image_of(const tl_tensor *t)

@@ -113,9 +113,11 @@ typedef struct group {
     int dst;      /* value the whole group makes */
 } group;
 
+/* swish has a loop of its own, faster than what oneDNN puts behind a convolution. */
 static bool fuses_activation(const tl_node *node)
 {
-    return node->kind == TL_OP_activation && node->attrs.kind != TL_ACT_softmax;
+    return node->kind == TL_OP_activation && node->attrs.kind != TL_ACT_softmax &&
+           node->attrs.kind != TL_ACT_swish;
 }
 
 static group find_group(const tl_plan *plan, int conv, tl_layout dst)
@@ -193,6 +195,19 @@ static tl_layout spatial_layout(const tl_plan *plan)
     return plan->n_trainable > 0 || plan->build.block == 8 ? TL_LAYOUT_BLOCKED : TL_LAYOUT_PLAIN;
 }
 
+/* May the result take the memory of the first source? */
+static bool writes_over(const tl_plan *plan, const tl_op *op, const tl_node *node,
+                        const tl_step *step)
+{
+    int value = node->src[0];
+    for (int k = 1; k < node->n_src; k++)
+        if (node->src[k] == value)
+            return false;
+    return op->in_place && plan->n_trainable == 0 && !plan->is_feed[value] &&
+           plan->primary[value] == step->src[0] && step->src[0]->layout == step->dst->layout &&
+           step->src[0]->bytes == step->dst->bytes && dies_in(plan, value, node->dst, node->dst);
+}
+
 static tl_status add_step(tl_plan *plan, int value, bool *done, tl_error *err)
 {
     const tl_node *node = &plan->nodes[value];
@@ -239,6 +254,8 @@ static tl_status add_step(tl_plan *plan, int value, bool *done, tl_error *err)
         step->adds_residual = true;
         step->dst->alias = plan->primary[g.residual];
     }
+    if (writes_over(plan, op, node, step))
+        step->dst->alias = step->src[0];
     if (op->is_view)
         step->dst->alias = step->src[0];
     done[value] = true;
