@@ -347,8 +347,9 @@ class Engine:
         self._keeps = False
 
     def _read_flags(self) -> None:
-        self._trainable = list(self.model.trainable_weights)
-        self._flags = tuple(bool(v.trainable) for v in self.model.weights) + tuple(
+        weights = self.model.weights
+        self._trainable = [v for v in weights if v.trainable] if self.model.trainable else []
+        self._flags = tuple(bool(v.trainable) for v in weights) + tuple(
             bool(layer.trainable) for layer in self.model._flatten_layers()
         )
 

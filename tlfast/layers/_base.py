@@ -309,10 +309,11 @@ class Layer(Operation):
     @property
     def weights(self) -> list[Variable]:
         """All weights: own ones (trainable ones first), then those of the layers inside."""
-        found = {id(v): v for v in self._own_trainable + self._own_non_trainable}
-        for layer in self._sublayers():
-            for variable in layer.weights:
-                found.setdefault(id(variable), variable)
+        found: dict[int, Variable] = {}
+        for layer in self._flatten_layers():
+            for variables in (layer._own_trainable, layer._own_non_trainable):
+                for variable in variables:
+                    found.setdefault(id(variable), variable)
         return list(found.values())
 
     @property
