@@ -6,12 +6,10 @@ cut, are computed in chunks of a few images whose bits depend on nothing but the
 kept. Everything behind the cut is one plan per batch size.
 """
 
-import functools
 import gc
 import itertools
 import logging
 import math
-import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -421,56 +419,32 @@ class Engine:
 
     # ---- time ------------------------------------------------------------------------------
 
-    def times_of(
-        self, shapes: tuple[Any, ...], batch: int, runs: int
-    ) -> tuple[list[float], list[list[Any]]]:
-        """How long a training step takes where there is one, otherwise a prediction, on noise.
-
-        No weight, statistic or slot is written.
+    def dry_step(self, x: list[np.ndarray]) -> None:
+        """What a step computes, and nothing is written: of a training step where the model is
+        compiled and has something to train, otherwise a prediction.
 
         Args:
-            shapes: shape of one sample of each input.
-            batch: number of rows.
-            runs: how often it is done, after once that prepares.
-
-        Returns:
-            Seconds of every run, and per plan in use the rows of `_core.Plan.profile`.
+            x: one array per input, batch axis first.
         """
-        rng = np.random.default_rng(0)
-        x = [rng.uniform(-1, 1, (batch, *shape)).astype(np.float32) for shape in shapes]
-        step = functools.partial(self.predict, x)
-        if self._optimizer is not None and self.model.trainable_weights:
-            self._begin_training()
-            step = functools.partial(self._dry_step, x)
-        step()
-        plans = [getattr(plan, "plan", plan) for plan in self._plans.values()]
-        try:
-            for plan in plans:
-                plan.measure(True)
-            seconds = []
-            for _ in range(runs):
-                start = time.perf_counter()
-                step()
-                seconds.append(time.perf_counter() - start)
-            return seconds, [rows for plan in plans if (rows := plan.profile()) and rows[0]["runs"]]
-        finally:
-            for plan in plans:
-                plan.measure(False)
-
-    def _dry_step(self, x: list[np.ndarray]) -> None:
-        """Everything of a training step but the update."""
-        shapes = tuple(a.shape[1:] for a in x)
-        batch = Batch(x, None, None, len(x[0]), shapes=shapes)
-        features = self._features_of(batch, training=True)
-        plan, _ = self._head(batch, training=True, losses=True)
-        outputs = self._lower(shapes, batch.size, True)
+        if self._optimizer is None or not self.model.trainable_weights:
+            self.predict(x)
+            return
+        self._begin_training()
+        shapes, rows = tuple(a.shape[1:] for a in x), len(x[0])
+        features = self._features_of(Batch(x, None, None, rows, shapes=shapes), training=True)
+        plan, _ = self._head(Batch(x, None, None, rows, shapes=shapes), training=True, losses=True)
+        made = self._lower(shapes, rows, True)
         targets = []
-        for value, loss in zip(outputs.outputs, self._losses, strict=True):
+        for value, loss in zip(made.outputs, self._losses, strict=True):
             if loss is not None:
-                shape = outputs.graph.shape(value)
+                shape = made.graph.shape(value)
                 sparse = loss.core_spec()["kind"].startswith("sparse")
                 targets.append(np.zeros(shape[:-1] if sparse else shape, np.float32))
         plan.train(features, targets, None, dry=True)
+
+    def plans(self) -> list[Any]:
+        """The core's plans that are kept."""
+        return [getattr(plan, "plan", plan) for plan in self._plans.values()]
 
     def _slots(self) -> Iterator[Any]:
         for variable in self._trainable:

@@ -1,6 +1,6 @@
 """Where the time of a step goes: `Model.profile`."""
 
-import html
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -86,7 +86,7 @@ class Profile:
 
     def _table(self) -> list[tuple[str, ...]]:
         shown = self.slowest(_SHOWN)
-        table = [
+        table: list[tuple[str, ...]] = [
             (
                 row.layer, row.op, f"{row.forward:.2f}",
                 f"{row.backward:.2f}" if row.backward else "",
@@ -125,6 +125,8 @@ class Profile:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
+        import html
+
         def line(cells: Sequence[str], tag: str) -> str:
             return "<tr>" + "".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in cells) + "</tr>"
 
@@ -158,6 +160,28 @@ def _rows(plans: list[list[Any]], runs: int) -> list[ProfileRow]:
     ]
 
 
+def _measure(
+    engine: Any, shapes: Sequence[tuple[int, ...]], batch: int, runs: int
+) -> tuple[list[float], list[list[Any]]]:
+    """Seconds of every step, after one that prepares; per plan in use what it says of its steps."""
+    rng = np.random.default_rng(0)
+    x = [rng.uniform(-1, 1, (batch, *shape)).astype(np.float32) for shape in shapes]
+    engine.dry_step(x)
+    plans = engine.plans()
+    seconds = []
+    try:
+        for plan in plans:
+            plan.measure(True)
+        for _ in range(runs):
+            start = time.perf_counter()
+            engine.dry_step(x)
+            seconds.append(time.perf_counter() - start)
+        return seconds, [rows for plan in plans if (rows := plan.profile()) and rows[0]["runs"]]
+    finally:
+        for plan in plans:
+            plan.measure(False)
+
+
 def profile_model(
     model: Any, batch_size: int, input_shape: Sequence[int] | None, runs: int
 ) -> Profile:
@@ -165,7 +189,7 @@ def profile_model(
     check_count("batch_size", batch_size)
     check_count("runs", runs)
     shapes = sample_shapes(model, input_shape)
-    seconds, plans = model._engine.times_of(shapes, int(batch_size), int(runs))
+    seconds, plans = _measure(model._engine, shapes, int(batch_size), int(runs))
     return Profile(
         model=model.name,
         batch_size=int(batch_size),
