@@ -1,5 +1,5 @@
 /* activation: oneDNN's eltwise in any layout. Here: softmax over the last axis (rows are short),
- * and swish in inference: EfficientNets spend a third of their time in oneDNN's. */
+ * and swish forward: EfficientNets would spend a third of a prediction in oneDNN's. */
 #include <math.h>
 #include <string.h>
 
@@ -30,7 +30,7 @@ static bool is_softmax(const tl_step *step)
 static bool is_own_swish(const tl_step *step)
 {
     const tl_attrs *a = &step->node->attrs;
-    return a->kind == TL_ACT_swish && !step->training && (!a->has_alpha || a->alpha == 1.f);
+    return a->kind == TL_ACT_swish && (!a->has_alpha || a->alpha == 1.f);
 }
 
 /* What softmax and ReLU let through shows in the result, which the next layer keeps anyway. */
@@ -51,7 +51,7 @@ static void choose(const tl_graph *graph, const tl_node *node, tl_layout spatial
 
 static tl_status create(tl_build *build, tl_step *step, tl_error *err)
 {
-    if (is_softmax(step) || is_own_swish(step))
+    if (is_softmax(step) || (is_own_swish(step) && !step->training))
         return TL_OK;
     TL_TRY(tl_calloc(&step->state, 1, sizeof(activation_state), "an activation", err));
     activation_state *state = step->state;
@@ -77,8 +77,10 @@ static tl_status create(tl_build *build, tl_step *step, tl_error *err)
                     step->name);
         TL_TRY_GOTO(tl_primitive_create(&state->backward, backward, build, step->name, err));
     }
-    status = tl_primitive_create(&state->forward, pd, build, step->name, err);
-    pd = NULL;
+    if (!is_own_swish(step)) {
+        status = tl_primitive_create(&state->forward, pd, build, step->name, err);
+        pd = NULL;
+    }
 fail:
     if (pd != NULL)
         tl_dnn.primitive_desc_destroy(pd);
@@ -93,9 +95,11 @@ static tl_status bind(tl_step *step, void *scratchpad, tl_error *err)
     if (state == NULL)
         return TL_OK;
     tl_primitive *p = &state->forward;
-    TL_TRY(tl_primitive_bind(p, DNNL_ARG_SRC, step->src[0]->md, step->src[0]->data, err));
-    TL_TRY(tl_primitive_bind(p, DNNL_ARG_DST, step->dst->md, step->dst->data, err));
-    TL_TRY(tl_primitive_bind_scratchpad(p, scratchpad, err));
+    if (!is_own_swish(step)) {
+        TL_TRY(tl_primitive_bind(p, DNNL_ARG_SRC, step->src[0]->md, step->src[0]->data, err));
+        TL_TRY(tl_primitive_bind(p, DNNL_ARG_DST, step->dst->md, step->dst->data, err));
+        TL_TRY(tl_primitive_bind_scratchpad(p, scratchpad, err));
+    }
     if (!step->training || step->diff_src[0] == NULL)
         return TL_OK;
     p = &state->backward;
@@ -170,9 +174,9 @@ static tl_status backward(tl_step *step, const tl_run *run, tl_error *err)
 static void kernels(const tl_step *step, tl_kernels *out)
 {
     const activation_state *state = step->state;
-    const char *own = step->training ? TL_OWN : NULL;
-    *out = state != NULL ? (tl_kernels){state->forward.impl, state->backward.impl, NULL}
-                         : (tl_kernels){TL_OWN, own, NULL};
+    bool own = is_softmax(step) || is_own_swish(step);
+    out->forward = own ? TL_OWN : state->forward.impl;
+    out->backward_data = state != NULL ? state->backward.impl : step->training ? TL_OWN : NULL;
 }
 
 static void destroy(tl_step *step)

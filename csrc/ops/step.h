@@ -188,7 +188,7 @@ tl_channels tl_tensor_channels(const tl_tensor *tensor);
 /* NULL for kinds without an implementation. */
 const tl_op *tl_op_find(tl_op_kind kind);
 
-/* A batch norm by moving statistics that no gradient flows through; its sources are joined. */
+/* A batch norm by moving statistics in an inference plan; its sources are joined. */
 extern const tl_op tl_op_norm_map;
 
 /* The op of a change of layout: src[0] and dst differ only in layout. */

@@ -170,8 +170,8 @@ static group find_clipped_norm(const tl_plan *plan, int norm)
 
 static bool maps(const tl_plan *plan, int value)
 {
-    return plan->nodes[value].kind == TL_OP_batch_norm && !plan->nodes[value].attrs.training &&
-           !plan->needs_gradient[value];
+    return plan->n_trainable == 0 && plan->nodes[value].kind == TL_OP_batch_norm &&
+           !plan->nodes[value].attrs.training;
 }
 
 /* A join that only such a norm reads: one step does both. */
