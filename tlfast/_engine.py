@@ -22,6 +22,7 @@ from tlfast import _core
 from tlfast._features import FeatureCache, FeatureStore, page_out
 from tlfast._frozen_dropout import warn_about_dropout
 from tlfast._input_watch import InputWatch
+from tlfast.layers._base import own_weights
 
 _log = logging.getLogger("tlfast")
 
@@ -345,11 +346,10 @@ class Engine:
         self._keeps = False
 
     def _read_flags(self) -> None:
-        weights = self.model.weights
+        layers = self.model._flatten_layers()  # once: one image is predicted in milliseconds
+        weights = own_weights(layers)
         self._trainable = [v for v in weights if v.trainable] if self.model.trainable else []
-        self._flags = tuple(bool(v.trainable) for v in weights) + tuple(
-            bool(layer.trainable) for layer in self.model._flatten_layers()
-        )
+        self._flags = tuple(bool(part.trainable) for part in (*weights, *layers))
 
     def train_batch(self, batch: Batch) -> tuple[float, list[np.ndarray]]:
         """One whole training step: weights are as before it, or as after it.

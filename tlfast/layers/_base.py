@@ -173,6 +173,16 @@ class Operation(metaclass=_Finished):
         return cls(**config)
 
 
+def own_weights(layers: list["Layer"]) -> list[Variable]:
+    """The own weights of layers, each once; those of a layer that are trainable come first."""
+    found: dict[int, Variable] = {}
+    for layer in layers:
+        for variables in (layer._own_trainable, layer._own_non_trainable):
+            for variable in variables:
+                found.setdefault(id(variable), variable)
+    return list(found.values())
+
+
 class Layer(Operation):
     """Base of all layers.
 
@@ -309,12 +319,7 @@ class Layer(Operation):
     @property
     def weights(self) -> list[Variable]:
         """All weights: own ones (trainable ones first), then those of the layers inside."""
-        found: dict[int, Variable] = {}
-        for layer in self._flatten_layers():
-            for variables in (layer._own_trainable, layer._own_non_trainable):
-                for variable in variables:
-                    found.setdefault(id(variable), variable)
-        return list(found.values())
+        return own_weights(self._flatten_layers())
 
     @property
     def trainable_weights(self) -> list[Variable]:
