@@ -294,14 +294,19 @@ void tl_plan_destroy(tl_plan *plan)
 
 /* ---- running ---- */
 
+#define BLOCK ((int64_t)1 << 14) /* floats a thread copies or adds at a time */
+
 static void copy_feed(tl_tensor *tensor, const tl_feed *feed)
 {
     int64_t n = tl_shape_size(tensor->rank, tensor->dims);
+    const unsigned char *from = feed->data;
     if (feed->dtype == TL_F32) {
-        memcpy(tensor->data, feed->data, (size_t)n * sizeof(float));
+#pragma omp parallel for schedule(static) if (n > BLOCK)
+        for (int64_t at = 0; at < n; at += BLOCK)
+            memcpy(tensor->data + at, from + at * (int64_t)sizeof(float),
+                   (size_t)(n - at < BLOCK ? n - at : BLOCK) * sizeof(float));
         return;
     }
-    const unsigned char *from = feed->data;
 #pragma omp parallel for
     for (int64_t i = 0; i < n; i++)
         tensor->data[i] = from[i];
@@ -369,8 +374,6 @@ const float *tl_plan_seed_value(const tl_plan *plan, int i)
 {
     return plan->seeds[i]->data;
 }
-
-#define BLOCK ((int64_t)1 << 14) /* floats a thread adds at a time */
 
 static void add_into(float *sum, const float *more, int64_t n)
 {
