@@ -11,9 +11,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import networks
 from frozen import make_images
 from process import Worker, keep, machine
-from train import NETWORKS
 
 IMAGES = 48  # and 4, 16 times as many
 TIMES = (1, 4, 16)
@@ -78,7 +78,7 @@ def run(options: argparse.Namespace) -> None:
             {"network": network, "batch": batch, "size": size,
              **ask("step", network=network, batch=batch, size=size,
                    folder=str(Path(temporary) / "few"))}
-            for network in options.network or NETWORKS
+            for network in options.network or networks.NAMES
             for batch, size in SIZES
         ]  # fmt: skip
     good &= report_sizes(kept["sizes"])

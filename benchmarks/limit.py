@@ -18,7 +18,7 @@ from typing import Any
 import networks
 import numpy as np
 from process import HERE, Worker, keep, machine, middle
-from train import BATCH, NETWORKS
+from train import BATCH
 
 
 def build_limit(folder: Path) -> Path:
@@ -100,7 +100,7 @@ def run(options: argparse.Namespace) -> None:
     print("network: step / its direct convolutions alone, predict / the same")
     with tempfile.TemporaryDirectory() as temporary:
         program = build_limit(Path(temporary))
-        for network in options.network or NETWORKS:
+        for network in options.network or networks.NAMES:
             found = measure(network, program, options.rounds, Path(temporary))
             kept["networks"][network] = found
             step, step_limit = middle(found["step"])[0], middle(found["limit of a step"])[0]

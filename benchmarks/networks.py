@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 
 SIZE = 224
+NAMES = (
+    "VGG16", "ResNet50", "InceptionV3", "Xception", "DenseNet121", "MobileNetV2", "EfficientNetB0",
+)  # fmt: skip
 DROP_CONNECT = 0.2  # Keras' default for its EfficientNets, and that of tlfast's Lite ones
 # EfficientNet-B0's table (Tan and Le, 2019): kernel, repeats, filters, expansion, stride.
 LITE0 = (
@@ -45,6 +48,33 @@ def fill(model: Any) -> None:
             layer.set_weights(
                 [weight(f"{layer.name}/{k}", s) for k, s in zip(kinds, shapes, strict=True)]
             )
+
+
+def classifier(keras: Any, name: str, classes: int = 1000) -> Any:
+    """A network of `keras.applications` at 224x224 with a softmax head, weights by formula."""
+    found = getattr(keras.applications, name)(
+        include_top=False, weights=None, input_shape=(SIZE, SIZE, 3)
+    )
+    x = keras.layers.GlobalAveragePooling2D(name="gap")(found.output)
+    x = keras.layers.Dense(classes, activation="softmax", name="head")(x)
+    model = keras.Model(found.input, x)
+    fill(model)
+    return model
+
+
+def frozen_classifier(keras: Any, name: str, classes: int) -> Any:
+    """The same with a frozen network, as Keras' guide to transfer learning builds it."""
+    frozen = getattr(keras.applications, name)(
+        include_top=False, weights=None, input_shape=(SIZE, SIZE, 3)
+    )
+    fill(frozen)
+    frozen.trainable = False
+    inputs = keras.Input((SIZE, SIZE, 3))
+    x = keras.layers.GlobalAveragePooling2D(name="gap")(frozen(inputs, training=False))
+    head = keras.layers.Dense(classes, activation="softmax", name="head")
+    model = keras.Model(inputs, head(x))
+    fill(head)
+    return model
 
 
 def base(keras: Any, name: str) -> Any:

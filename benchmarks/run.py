@@ -1,18 +1,21 @@
-"""Benchmarks: python benchmarks/run.py frozen | train | limit | growth | files | end [options]
+"""Benchmarks: python benchmarks/run.py NAME [options]
 
-frozen  a new head on a frozen network, beside Keras and scikit-learn    (frozen.py)
-train   one step through whole networks, beside Keras and PyTorch         (train.py)
-limit   the same step beside the sum of its convolution primitives        (limit.py)
-growth  time against images, memory against images, batch and image size  (growth.py)
-end     from an empty environment to a saved model, beside Keras           (end_to_end.py)
-files   load_model with the first prediction, and save, beside Keras      (files.py)
+frozen   a new head on a frozen network, beside Keras and scikit-learn      (frozen.py)
+train    one step through whole networks, beside Keras and PyTorch          (train.py)
+predict  images per second and milliseconds of one image, beside OpenVINO,
+         ONNX Runtime and Keras                                             (predict.py)
+limit    a step beside the sum of its convolution primitives                (limit.py)
+growth   time against images, memory against images, batch and image size   (growth.py)
+files    load_model with the first prediction, and save, beside Keras       (files.py)
+end      from an empty environment to a saved model, beside Keras           (end_to_end.py)
 
 Each contender has its own process; they run in turns, so that a slow minute of the machine meets
 all of them. Outputs are compared before anything is timed. Ratios come first; the figures are kept
 as JSON in benchmarks/results/.
 
-Peers: TLFAST_PEER_KERAS=PYTHON and TLFAST_PEER_TORCH=PYTHON name the Pythons that have tensorflow,
-keras and scikit-learn, and torch, where they are not installed beside tlfast.
+Peers: TLFAST_PEER_KERAS=PYTHON, TLFAST_PEER_TORCH=PYTHON and TLFAST_PEER_SERVE=PYTHON name the
+Pythons that have tensorflow, keras and scikit-learn; torch; openvino, onnxruntime and onnx, where
+they are not installed beside tlfast.
 """
 
 import argparse
@@ -22,6 +25,8 @@ import files
 import frozen
 import growth
 import limit
+import networks
+import predict
 import train
 
 
@@ -38,15 +43,15 @@ def main() -> None:
     command = commands.add_parser("train", help=train.__doc__.splitlines()[0])
     command.add_argument("--rounds", type=int, default=3, help="steps that are timed")
     command.add_argument("--frozen", action="store_true", help="train the head only")
-    command.add_argument("--network", choices=train.NETWORKS, action="append")
+    command.add_argument("--network", choices=networks.NAMES, action="append")
     command.add_argument("--contender", choices=train.CONTENDERS, action="append")
     command.set_defaults(run=train.run)
     command = commands.add_parser("limit", help=limit.__doc__.splitlines()[0])
     command.add_argument("--rounds", type=int, default=3)
-    command.add_argument("--network", choices=limit.NETWORKS, action="append")
+    command.add_argument("--network", choices=networks.NAMES, action="append")
     command.set_defaults(run=limit.run)
     command = commands.add_parser("growth", help=growth.__doc__.splitlines()[0])
-    command.add_argument("--network", choices=growth.NETWORKS, action="append")
+    command.add_argument("--network", choices=networks.NAMES, action="append")
     command.set_defaults(run=growth.run)
     command = commands.add_parser("end", help=end_to_end.__doc__.splitlines()[0])
     command.add_argument("--setting", choices=end_to_end.SETTINGS, action="append")
@@ -60,6 +65,11 @@ def main() -> None:
     command.add_argument("--writer", choices=files.WRITERS, action="append")
     command.add_argument("--models", help="folder where the models are kept for the next run")
     command.set_defaults(run=files.run)
+    command = commands.add_parser("predict", help=predict.__doc__.splitlines()[0])
+    command.add_argument("--rounds", type=int, default=5)
+    command.add_argument("--network", choices=networks.NAMES, action="append")
+    command.add_argument("--contender", choices=predict.PEERS, action="append")
+    command.set_defaults(run=predict.run)
     options = parser.parse_args()
     options.run(options)
 

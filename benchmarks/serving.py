@@ -3,6 +3,8 @@
 import json
 import os
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,3 +30,14 @@ def serve(contender: Any) -> None:
         request = json.loads(line)
         answer = getattr(contender, request.pop("what"))(**request)
         answers.write(json.dumps(answer) + "\n")
+
+
+def timed(work: Callable[[], Any], calls: int) -> list[float]:
+    """Seconds of calls in a row, after one that wakes the threads."""
+    work()
+    seconds = []
+    for _ in range(calls):
+        start = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - start)
+    return seconds

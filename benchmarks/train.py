@@ -16,9 +16,6 @@ import networks
 import numpy as np
 from process import Worker, keep, machine, middle, peer
 
-NETWORKS = (
-    "VGG16", "ResNet50", "InceptionV3", "Xception", "DenseNet121", "MobileNetV2", "EfficientNetB0",
-)  # fmt: skip
 # Name of a contender: script and arguments, the variable that names its Python, its environment.
 CONTENDERS: dict[str, tuple[list[str], str | None, dict[str, str]]] = {
     "tlfast": (["train_keras.py", "tlfast"], None, {}),
@@ -102,7 +99,7 @@ def run(options: argparse.Namespace) -> None:
     contenders = ["tlfast", *(options.contender or [n for n in CONTENDERS if n != "tlfast"])]
     kept: dict[str, Any] = {"machine": machine(), "networks": {}}
     ratios = []
-    for network in options.network or NETWORKS:
+    for network in options.network or networks.NAMES:
         kept["networks"][network] = measure(network, contenders, options.rounds, options.frozen)
         ratios.append(report(network, kept["networks"][network]))
     mean = float(np.exp(np.mean(np.log(ratios))))

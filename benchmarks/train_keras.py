@@ -32,32 +32,14 @@ class Contender:
     def versions(self) -> dict[str, str]:
         return {"framework": self.tf.__version__, "numpy": np.__version__}
 
-    def base(self, network: str) -> Any:
-        base = getattr(self.keras.applications, network)(
-            include_top=False, weights=None, input_shape=(networks.SIZE, networks.SIZE, 3)
-        )
-        networks.fill(base)
-        return base
-
-    def with_head(self, inputs: Any, x: Any) -> Any:
-        layers = self.keras.layers
-        x = layers.GlobalAveragePooling2D(name="gap")(x)
-        network = self.keras.Model(
-            inputs, layers.Dense(2, activation="softmax", name="head")(x), name="network"
-        )
-        networks.fill(network.get_layer("head"))
-        return network
-
     def build(self, network: str) -> Any:
         """Frozen: as Keras' guide to transfer learning has it."""
         if self.network is None:
-            keras, base = self.keras, self.base(network)
+            keras = self.keras
             if self.frozen:
-                base.trainable = False
-                inputs = keras.Input((networks.SIZE, networks.SIZE, 3))
-                self.network = self.with_head(inputs, base(inputs, training=False))
+                self.network = networks.frozen_classifier(keras, network, classes=2)
             else:
-                self.network = self.with_head(base.input, base.output)
+                self.network = networks.classifier(keras, network, classes=2)
             self.network.compile(
                 keras.optimizers.SGD(1e-3, momentum=0.9), "sparse_categorical_crossentropy",
                 **self.options,
@@ -66,8 +48,7 @@ class Contender:
 
     def describe(self, network: str, target: str) -> None:
         """Writes the network's configuration for those who build it from that."""
-        base = self.base(network)
-        Path(target).write_text(self.with_head(base.input, base.output).to_json())
+        Path(target).write_text(networks.classifier(self.keras, network, classes=2).to_json())
 
     def predict(self, network: str, model: str, pixels: str) -> list[list[float]]:
         """Predictions of two of the images; the images are those of the steps."""

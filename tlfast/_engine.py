@@ -23,6 +23,7 @@ from tlfast._direct_calls import next_seed
 from tlfast._features import FeatureCache, FeatureStore, page_out
 from tlfast._frozen_dropout import warn_about_dropout
 from tlfast._input_watch import InputWatch
+from tlfast.layers._base import own_weights
 
 _log = logging.getLogger("tlfast")
 
@@ -349,10 +350,10 @@ class Engine:
         self._keeps = False
 
     def _read_flags(self) -> None:
-        self._trainable = list(self.model.trainable_weights)
-        self._flags = tuple(bool(v.trainable) for v in self.model.weights) + tuple(
-            bool(layer.trainable) for layer in self.model._flatten_layers()
-        )
+        layers = self.model._flatten_layers()  # once: one image is predicted in milliseconds
+        weights = own_weights(layers)
+        self._trainable = [v for v in weights if v.trainable] if self.model.trainable else []
+        self._flags = tuple(bool(part.trainable) for part in (*weights, *layers))
 
     def train_batch(self, batch: Batch) -> tuple[float, list[np.ndarray]]:
         """One whole training step: weights are as before it, or as after it.
@@ -419,6 +420,35 @@ class Engine:
             "pixels": _PIXEL_BATCHES * rows * sum(4 * math.prod(shape) for shape in shapes),
             "convolutions": sum(trained),
         }
+
+    # ---- time ------------------------------------------------------------------------------
+
+    def dry_step(self, x: list[np.ndarray]) -> None:
+        """What a step computes, and nothing is written: of a training step where the model is
+        compiled and has something to train, otherwise a prediction.
+
+        Args:
+            x: one array per input, batch axis first.
+        """
+        if self._optimizer is None or not self.model.trainable_weights:
+            self.predict(x)
+            return
+        self._begin_training()
+        shapes, rows = tuple(a.shape[1:] for a in x), len(x[0])
+        features = self._features_of(Batch(x, None, None, rows, shapes=shapes), training=True)
+        plan, _ = self._head(Batch(x, None, None, rows, shapes=shapes), training=True, losses=True)
+        made = self._lower(shapes, rows, True)
+        targets = []
+        for value, loss in zip(made.outputs, self._losses, strict=True):
+            if loss is not None:
+                shape = made.graph.shape(value)
+                sparse = loss.core_spec()["kind"].startswith("sparse")
+                targets.append(np.zeros(shape[:-1] if sparse else shape, np.float32))
+        plan.train(features, targets, None, dry=True)
+
+    def plans(self) -> list[Any]:
+        """The core's plans that are kept."""
+        return [getattr(plan, "plan", plan) for plan in self._plans.values()]
 
     def _slots(self) -> Iterator[Any]:
         for variable in self._trainable:
@@ -653,8 +683,8 @@ class _Ordered:
         losses, outputs = self.plan.evaluate(*args)
         return losses, self._sorted(outputs)
 
-    def train(self, *args: Any) -> tuple[list[float], list[np.ndarray]]:
-        losses, outputs = self.plan.train(*args)
+    def train(self, *args: Any, **kwargs: Any) -> tuple[list[float], list[np.ndarray]]:
+        losses, outputs = self.plan.train(*args, **kwargs)
         return losses, self._sorted(outputs)
 
 

@@ -168,14 +168,20 @@ def _lower_to_stems(
         prefix: path of the names that lead to this graph.
         found: gets (path, stem, core value of its input).
     """
+    stems = [n for n in graph.nodes if _leads_to_stems(n.operation)]
+    if not stems:
+        return
     values = {id(t): v for t, v in zip(graph.inputs, inputs, strict=True)}
-    needed = _in_front_of_stems(graph)
+    needed = _in_front_of(stems, graph)
+    wanted = needed.union(stems)
     for node in graph.nodes:
+        if node not in wanted:
+            continue
         operation = node.operation
         if node.is_input or not all(id(t) in values for t in node.input_tensors):
             continue
         sources = [values[id(t)] for t in node.input_tensors]
-        if operation._stem is not None and operation._stem.pretrained:
+        if _is_stem(operation):
             found.append((prefix + operation.name, operation._stem, sources[0]))
         elif _holds_stems(operation):
             _lower_to_stems(operation._graph, g, sources, f"{prefix}{operation.name}/", found)
@@ -184,10 +190,10 @@ def _lower_to_stems(
             values.update(zip(map(id, node.output_tensors), results, strict=True))
 
 
-def _in_front_of_stems(graph: Graph) -> set[Node]:
+def _in_front_of(stems: list[Node], graph: Graph) -> set[Node]:
     """The calls that the input of a stem is computed by, unless one of them learns."""
     needed: set[Node] = set()
-    waiting = [n for n in graph.nodes if n.operation._stem is not None or _holds_stems(n.operation)]
+    waiting = list(stems)
     while waiting:
         for tensor in waiting.pop().input_tensors:
             operation, index, _ = tensor._keras_history
@@ -202,8 +208,14 @@ def _in_front_of_stems(graph: Graph) -> set[Node]:
     return needed
 
 
+def _is_stem(operation: Any) -> bool:
+    return operation._stem is not None and operation._stem.pretrained
+
+
 def _holds_stems(operation: Any) -> bool:
     graph = getattr(operation, "_graph", None)
-    return graph is not None and any(
-        inner._stem is not None or _holds_stems(inner) for inner in graph.operations
-    )
+    return graph is not None and any(_leads_to_stems(inner) for inner in graph.operations)
+
+
+def _leads_to_stems(operation: Any) -> bool:
+    return _is_stem(operation) or _holds_stems(operation)

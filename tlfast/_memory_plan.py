@@ -90,11 +90,8 @@ def _megabytes(value: int) -> str:
 
 def plan_memory(model: Any, batch_size: int, input_shape: Sequence[int] | None) -> MemoryPlan:
     """What `Model.plan` prints; see there."""
-    if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)):
-        raise TypeError(f"batch_size must be a whole number, got {batch_size!r}")
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
-    shapes = _shapes(model, input_shape)
+    check_count("batch_size", batch_size)
+    shapes = sample_shapes(model, input_shape)
     found = model._engine.memory_of(shapes, int(batch_size))
     return MemoryPlan(
         model=model.name, batch_size=int(batch_size), input_shapes=shapes,
@@ -102,7 +99,16 @@ def plan_memory(model: Any, batch_size: int, input_shape: Sequence[int] | None) 
     )  # fmt: skip
 
 
-def _shapes(model: Any, input_shape: Sequence[int] | None) -> tuple[tuple[int, ...], ...]:
+def check_count(name: str, value: Any) -> None:
+    """Refuse what is no whole number from 1."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name} must be a whole number, got {value!r}")
+    if value < 1:
+        raise ValueError(f"{name} must be 1 or more, got {value}")
+
+
+def sample_shapes(model: Any, input_shape: Sequence[int] | None) -> tuple[tuple[int, ...], ...]:
+    """Shapes of one sample of each input, as given or as the model says."""
     if input_shape is not None:
         shapes = [tuple(int(size) for size in input_shape)]
     else:

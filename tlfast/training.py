@@ -21,17 +21,17 @@ from tlfast._compiled import CompiledLosses, CompiledMetrics
 from tlfast._fine_tune import FineTuning
 from tlfast._fingerprint import fingerprint
 from tlfast._fit_loop import FitLoop, is_due
-from tlfast._memory_plan import MemoryPlan, plan_memory
 from tlfast._metric_base import Mean
 from tlfast._recipe._recorder import Recorder
 from tlfast._rows import split_rows, unpacked
+from tlfast._step_costs import StepCosts
 from tlfast._steps import Steps
 from tlfast.callbacks._base import CallbackList, History, plain_logs
 from tlfast.data._pipeline import is_files, pipeline_of
 from tlfast.saving.record import update_record
 
 
-class Trainer(FineTuning, BatchCalls):
+class Trainer(FineTuning, BatchCalls, StepCosts):
     """What `Model` inherits to be trained.
 
     Which variables are trained is read from the `trainable` flags at the start of every `fit`
@@ -472,33 +472,6 @@ class Trainer(FineTuning, BatchCalls):
         callbacks.on_predict_end()
         run.report_bad()
         return self._packed([np.concatenate(output) for output in zip(*parts, strict=True)])
-
-    def plan(
-        self, batch_size: int = 32, input_shape: tuple[int, ...] | None = None
-    ) -> MemoryPlan:
-        """Print how much memory training will take, before it starts.
-
-        Nothing is computed, and of that memory only the optimizer's slots are taken. `fit` raises a
-        MemoryError that names a batch size that fits where there is too little.
-
-        Args:
-            batch_size: images per step.
-            input_shape: shape of one sample (height, width, channels); needed where the model
-                takes any size.
-
-        Returns:
-            The figures, in bytes.
-
-        Raises:
-            ValueError: a model that is not compiled, that has nothing to train, or of unknown
-                input size.
-        """
-        self._check_ready("plan")
-        if not self._engine_ready:
-            self._prepare_losses(None)
-        found = plan_memory(self, batch_size, input_shape)
-        print(found)
-        return found
 
     # ---- inside ----------------------------------------------------------------------------------
 

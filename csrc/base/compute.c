@@ -16,7 +16,7 @@
  * times. The mode belongs to a thread. */
 #define FLUSH_DENORMALS 0x8040u
 
-/* The queue. Everything is guarded by lock, except that the compute thread alone touches team. */
+/* The queue. Everything is guarded by lock, except team: the compute thread alone writes it. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t work_ready = PTHREAD_COND_INITIALIZER;
 static pthread_cond_t work_done = PTHREAD_COND_INITIALIZER;
@@ -24,8 +24,8 @@ static tl_job *first;
 static tl_job *last;
 static tl_job *running;
 static bool started;
-static int wanted; /* threads asked for; 0: not decided yet */
-static int team;   /* threads a region gave when the number was last set */
+static int wanted;      /* threads asked for; 0: not decided yet */
+static atomic_int team; /* threads a region gave when the number was last set; 0: none yet */
 
 /* ---- fork: the child starts with an empty queue and no thread ---- */
 
@@ -58,6 +58,7 @@ static void after_fork_child(void)
     atomic_store(&forks_waiting, 0);
     first = last = running = NULL;
     started = false;
+    atomic_store(&team, 0);
 }
 
 void tl_compute_rest(void)
@@ -119,8 +120,9 @@ static void make_team(int n)
 {
     omp_set_dynamic(0);
     omp_set_num_threads(creatable_threads(n));
-    team = count_team();
-    omp_set_num_threads(team);
+    int counted = count_team();
+    atomic_store(&team, counted);
+    omp_set_num_threads(counted);
 }
 
 tl_status tl_compute_check_team(int n_built_for, tl_error *err)
@@ -256,19 +258,20 @@ tl_status tl_compute_call(tl_status (*run)(void *arg, tl_error *err), void *arg,
 
 int tl_compute_team(void)
 {
-    return team;
+    return atomic_load(&team);
 }
 
 static tl_status read_team(void *arg, tl_error *err)
 {
     (void)err;
-    *(int *)arg = team;
+    *(int *)arg = atomic_load(&team);
     return TL_OK;
 }
 
 tl_status tl_compute_get_threads(int *n, tl_error *err)
 {
-    return tl_compute_call(read_team, n, err);
+    *n = atomic_load(&team); /* every prediction asks: no need to wake the thread for it */
+    return *n != 0 ? TL_OK : tl_compute_call(read_team, n, err);
 }
 
 static tl_status write_team(void *arg, tl_error *err)

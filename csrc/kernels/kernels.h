@@ -11,31 +11,20 @@ enum { TL_ISA_BASE, TL_ISA_AVX2, TL_ISA_AVX512, TL_ISA_COUNT };
 /* One of the above; oneDNN must be loaded. */
 int tl_kernel_isa(void);
 
-/* In a kernel's file, behind `static inline void NAME_body(params)`: its versions and their table.
- */
-#define TL_KERNEL(name, params, args)                                                             \
-    static void name##_base params                                                                \
-    {                                                                                             \
-        name##_body args;                                                                         \
-    }                                                                                             \
-    __attribute__((target("arch=x86-64-v3"))) static void name##_avx2 params                      \
-    {                                                                                             \
-        name##_body args;                                                                         \
-    }                                                                                             \
-    __attribute__((target("arch=x86-64-v4"))) static void name##_avx512 params                    \
-    {                                                                                             \
-        name##_body args;                                                                         \
-    }                                                                                             \
-    void(*const name[TL_ISA_COUNT]) params = {name##_base, name##_avx2, name##_avx512};
+/* Columns [u0, u1) of dst (rows, units) = src (rows, in) x kernel (in, units) + bias (or NULL).
+ * Every element is one sum over `in` in ascending order: bits depend on no other row, and on no
+ * split at multiples of TL_DENSE_SPLIT. */
+#define TL_DENSE_SPLIT 16
+typedef void (*tl_dense_fn)(const float *src, const float *kernel, const float *bias, float *dst,
+                            int64_t rows, int64_t in, int64_t units, int64_t u0, int64_t u1);
+tl_dense_fn tl_dense_columns(void);
 
-#define TL_BODY static inline __attribute__((always_inline)) void
+/* y = x / (1 + exp(-x)) of n values; y may be x. */
+typedef void (*tl_swish_fn)(const float *x, float *y, int64_t n);
+tl_swish_fn tl_swish(void);
 
-/* dst (rows, units), columns [u0, u1), = src (rows, in) x kernel (in, units) + bias (or NULL).
- * Every element is one sum over `in` in ascending order: bits depend on no other row and no split.
- */
-extern void (*const tl_dense_columns[TL_ISA_COUNT])(const float *src, const float *kernel,
-                                                    const float *bias, float *dst, int64_t rows,
-                                                    int64_t in, int64_t units, int64_t u0,
-                                                    int64_t u1);
+/* float32 operations per second of the whole team: multiply-adds that stay in registers, the best
+ * of several tries. On the compute thread. */
+double tl_peak_flops(void);
 
 #endif

@@ -19,8 +19,13 @@ typedef struct tl_norm_kernels {
     /* adds sum(x - origin) and sum((x - origin)^2) of n positions */
     void (*moments)(const float *x, int64_t n, int64_t stride, int width, const float *origin,
                     double *sum, double *squares);
+    void (*sums)(const float *x, int64_t n, int64_t stride, int width, double *sum); /* adds */
     void (*apply)(const float *x, float *y, int64_t n, int64_t stride, int width,
                   const tl_norm_map *map);
+    /* the same for whole rows of `width` channels, from rows x_stride apart to rows y_stride apart
+     */
+    void (*map_rows)(const float *x, float *y, int64_t rows, int64_t x_stride, int64_t y_stride,
+                     int64_t width, const float *scale, const float *shift, float low, float high);
     /* adds sum(dy) and sum(dy * (x - origin)); dy counts where the map did not clip */
     void (*gradients)(const float *x, const float *dy, int64_t n, int64_t stride, int width,
                       const float *origin, const tl_norm_map *map, double *sum, double *product);

@@ -42,6 +42,27 @@ static void NAME(moments)(const float *x, int64_t n, int64_t stride, int width,
     }
 }
 
+static void NAME(sums)(const float *x, int64_t n, int64_t stride, int width, double *sum)
+{
+    for (int64_t p0 = 0; p0 < n; p0 += CHUNK) {
+        int64_t p1 = n - p0 < CHUNK ? n : p0 + CHUNK;
+        GROUPS(width)
+        {
+            VEC s = {0};
+            for (int64_t p = p0; p < p1; p++)
+                s += NAME(load)(x + p * stride + k);
+            NAME(add_double)(sum + k, s);
+        }
+        SINGLES(width)
+        {
+            float s = 0;
+            for (int64_t p = p0; p < p1; p++)
+                s += x[p * stride + k];
+            sum[k] += s;
+        }
+    }
+}
+
 static inline float NAME(clip_one)(float x, const tl_norm_map *map)
 {
     return x < map->low ? map->low : x > map->high ? map->high : x;
@@ -61,6 +82,24 @@ static void NAME(apply)(const float *x, float *y, int64_t n, int64_t stride, int
     SINGLES(width)
     for (int64_t p = 0; p < n; p++)
         y[p * stride + k] = NAME(clip_one)(x[p * stride + k] * map->scale[k] + map->shift[k], map);
+}
+
+static void NAME(map_rows)(const float *x, float *y, int64_t rows, int64_t x_stride,
+                           int64_t y_stride, int64_t width, const float *scale, const float *shift,
+                           float low, float high)
+{
+    VEC lows = (VEC){0} + low, highs = (VEC){0} + high;
+    for (int64_t r = 0; r < rows; r++, x += x_stride, y += y_stride) {
+        int64_t k = 0;
+        for (; k + WIDTH <= width; k += WIDTH) {
+            VEC z = NAME(load)(x + k) * NAME(load)(scale + k) + NAME(load)(shift + k);
+            NAME(store)(y + k, NAME(clip)(z, lows, highs));
+        }
+        for (; k < width; k++) {
+            float z = x[k] * scale[k] + shift[k];
+            y[k] = z < low ? low : z > high ? high : z;
+        }
+    }
 }
 
 /* dy where the map let the value through (strictly inside its limits), else 0. */
@@ -143,8 +182,9 @@ static void NAME(add)(float *sum, const float *a, const float *b, int64_t n)
         sum[i] = a[i] + b[i];
 }
 
-static const tl_norm_kernels NAME(kernels) = {NAME(moments), NAME(apply), NAME(gradients),
-                                              NAME(pull_back), NAME(add)};
+static const tl_norm_kernels NAME(kernels) = {NAME(moments),  NAME(sums),      NAME(apply),
+                                              NAME(map_rows), NAME(gradients), NAME(pull_back),
+                                              NAME(add)};
 
 #undef GROUPS
 #undef SINGLES

@@ -9,6 +9,8 @@
 /* The same for the gradient of the kernel: rows of Z (16 KB) and V (8 KB). */
 #define TILES 128
 
+#define FEW 4 /* rows of a smaller tile for what is left: one image has few of them */
+
 /* Register tiles: 4 x 2 of 16, 6 x 2 of 16, 12 x 2 of 32 registers, the rest for operands. */
 #define WIDTH 4
 #define ROWS 4

@@ -108,6 +108,9 @@ static void NAME(multiply)(const float *v, const float *u, float *m, int64_t r0,
             for (; r + ROWS <= r1; r += ROWS)
                 NAME(tile)
             (v + r * c + c0, panel_u, m + r * k + p * panel, ROWS, depth, c, k, c0 > 0);
+            for (; r + FEW <= r1; r += FEW)
+                NAME(tile)
+            (v + r * c + c0, panel_u, m + r * k + p * panel, FEW, depth, c, k, c0 > 0);
             for (; r < r1; r++)
                 NAME(tile)(v + r * c + c0, panel_u, m + r * k + p * panel, 1, depth, c, k, c0 > 0);
         }

@@ -74,10 +74,10 @@ static bool exceeds_image(const tl_graph *graph, const tl_node *node)
     return window > graph->values[node->src[0]].dims[1];
 }
 
-/* A blocked plan: images (up to 4 channels) come in as nchw, the only source layout with a fast
- * kernel into a blocked result; groups of few channels have fast kernels in nhwc only; for the
- * weights of a window higher than the image there is only a reference loop in blocks (20 times
- * slower). */
+/* A blocked plan: images (up to 4 channels, not the means of a squeeze) come in as nchw, the only
+ * source layout with a fast kernel into a blocked result; groups of few channels have fast kernels
+ * in nhwc only; for the weights of a window higher than the image there is only a reference loop
+ * in blocks (20 times slower). */
 static void choose(const tl_graph *graph, const tl_node *node, tl_layout spatial, tl_layout *src,
                    tl_layout *dst)
 {
@@ -87,7 +87,8 @@ static void choose(const tl_graph *graph, const tl_node *node, tl_layout spatial
     bool plain =
         few_per_group || multiplies || (!tl_conv_is_depthwise(node) && exceeds_image(graph, node));
     *src = *dst = plain ? TL_LAYOUT_PLAIN : spatial;
-    if (*src == TL_LAYOUT_BLOCKED && in <= 4 && groups == 1)
+    const int64_t *dims = graph->values[node->src[0]].dims;
+    if (*src == TL_LAYOUT_BLOCKED && in <= 4 && groups == 1 && dims[1] * dims[2] > 1)
         *src = TL_LAYOUT_NCHW;
 }
 
@@ -427,6 +428,18 @@ static tl_status backward(tl_step *step, const tl_run *run, tl_error *err)
                                        : TL_OK;
 }
 
+static void kernels(const tl_step *step, tl_kernels *out)
+{
+    const conv_state *state = step->state;
+    out->forward = state->winograd ? TL_OWN ":winograd" : state->forward.impl;
+    out->backward_data = state->winograd_backward ? TL_OWN ":winograd" : state->backward_data.impl;
+    out->backward_weights = state->backward_weights.impl;
+    if (state->backward_weights_loop == tl_winograd_backward_weights)
+        out->backward_weights = TL_OWN ":winograd";
+    else if (state->backward_weights_loop != NULL)
+        out->backward_weights = TL_OWN ":depthwise";
+}
+
 static void destroy(tl_step *step)
 {
     conv_state *state = step->state;
@@ -450,6 +463,7 @@ const tl_op tl_op_conv2d = {
     .refresh = refresh,
     .forward = forward,
     .backward = backward,
+    .kernels = kernels,
     .destroy = destroy,
 };
 
@@ -462,5 +476,6 @@ const tl_op tl_op_depthwise_conv2d = {
     .refresh = refresh,
     .forward = forward,
     .backward = backward,
+    .kernels = kernels,
     .destroy = destroy,
 };

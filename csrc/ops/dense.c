@@ -7,11 +7,11 @@
 #include "kernels/kernels.h"
 #include "ops/step.h"
 
-#define COLUMNS 32 /* output columns a thread takes at a time */
+#define MAX_COLUMNS 512 /* sums that stay in the first cache while the kernel streams by */
 
 typedef struct dense_state {
     tl_primitive backward_data, backward_weights;
-    int64_t rows, in, units;
+    int64_t rows, in, units, n_threads;
 } dense_state;
 
 static tl_status infer(const tl_graph *graph, const tl_node *node, tl_value *dst, tl_error *err)
@@ -111,6 +111,7 @@ static tl_status create(tl_build *build, tl_step *step, tl_error *err)
     dense_state *s = step->state;
     s->in = step->node->weights[0]->dims[0];
     s->units = step->node->weights[0]->dims[1];
+    s->n_threads = build->n_threads;
     s->rows = tl_shape_size(step->src[0]->rank, step->src[0]->dims) / s->in;
     return products(step, build, NULL, err);
 }
@@ -120,21 +121,26 @@ static tl_status bind(tl_step *step, void *scratchpad, tl_error *err)
     return products(step, NULL, scratchpad, err);
 }
 
+static int64_t columns_per_job(const dense_state *s)
+{
+    int64_t jobs = (s->units + MAX_COLUMNS - 1) / MAX_COLUMNS;
+    jobs = (jobs + s->n_threads - 1) / s->n_threads * s->n_threads; /* the same for each thread */
+    int64_t split = jobs * TL_DENSE_SPLIT;
+    return (s->units + split - 1) / split * TL_DENSE_SPLIT;
+}
+
 static tl_status forward(tl_step *step, const tl_run *run, tl_error *err)
 {
     (void)run, (void)err;
     const dense_state *s = step->state;
     const tl_node *node = step->node;
     const float *bias = node->weights[1] != NULL ? node->weights[1]->data : NULL;
-    void (*const kernel)(const float *, const float *, const float *, float *, int64_t, int64_t,
-                         int64_t, int64_t, int64_t) = tl_dense_columns[tl_kernel_isa()];
-    int64_t n_blocks = (s->units + COLUMNS - 1) / COLUMNS;
-#pragma omp parallel for if (s->in * s->units * s->rows > 1 << 16)
-    for (int64_t b = 0; b < n_blocks; b++) {
-        int64_t end = (b + 1) * COLUMNS < s->units ? (b + 1) * COLUMNS : s->units;
+    tl_dense_fn kernel = tl_dense_columns();
+    int64_t span = columns_per_job(s);
+#pragma omp parallel for schedule(static) if (s->in * s->units * s->rows > 1 << 16)
+    for (int64_t u = 0; u < s->units; u += span)
         kernel(step->src[0]->data, node->weights[0]->data, bias, step->dst->data, s->rows, s->in,
-               s->units, b * COLUMNS, end);
-    }
+               s->units, u, u + span < s->units ? u + span : s->units);
     return TL_OK;
 }
 
@@ -158,6 +164,12 @@ static tl_status backward(tl_step *step, const tl_run *run, tl_error *err)
     return TL_OK;
 }
 
+static void kernels(const tl_step *step, tl_kernels *out)
+{
+    const dense_state *s = step->state;
+    *out = (tl_kernels){TL_OWN, s->backward_data.impl, s->backward_weights.impl};
+}
+
 static void destroy(tl_step *step)
 {
     dense_state *s = step->state;
@@ -175,5 +187,6 @@ const tl_op tl_op_dense = {
     .bind = bind,
     .forward = forward,
     .backward = backward,
+    .kernels = kernels,
     .destroy = destroy,
 };

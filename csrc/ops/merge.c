@@ -312,6 +312,7 @@ static tl_status backward_multiply(tl_step *step, const tl_run *run, tl_error *e
 const tl_op tl_op_multiply = {.infer = infer,
                               .choose = choose,
                               .backward_reads_src = true,
+                              .in_place = true,
                               .forward = forward_multiply,
                               .backward = backward_multiply};
 

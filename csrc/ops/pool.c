@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "kernels/norm.h"
 #include "ops/step.h"
 
 typedef struct pool_state {
@@ -126,6 +127,12 @@ static tl_status backward(tl_step *step, const tl_run *run, tl_error *err)
     return tl_primitive_run(&((pool_state *)step->state)->backward, run, step->name, err);
 }
 
+static void kernels(const tl_step *step, tl_kernels *out)
+{
+    const pool_state *state = step->state;
+    *out = (tl_kernels){state->forward.impl, state->backward.impl, NULL};
+}
+
 static void destroy(tl_step *step)
 {
     pool_state *state = step->state;
@@ -146,6 +153,7 @@ static void destroy(tl_step *step)
         .bind = bind,                                                                             \
         .forward = forward,                                                                       \
         .backward = backward,                                                                     \
+        .kernels = kernels,                                                                       \
         .destroy = destroy,                                                                       \
     };
 POOL_OP(max_pool2d)
@@ -182,32 +190,42 @@ static image_walk walk_of(const tl_tensor *t)
     return (image_walk){(c + b - 1) / b * b * positions, b, positions * b, b, positions};
 }
 
+static void mean_of(const float *from, const image_walk *w, int width, float *to)
+{
+    double sum[TL_NORM_WIDTH] = {0};
+    tl_norm()->sums(from, w->n_positions, w->position, width, sum);
+    for (int k = 0; k < width; k++)
+        to[k] = (float)(sum[k] / (double)w->n_positions);
+}
+
+static void top_of(const float *from, const image_walk *w, int width, float *to)
+{
+    float top[TL_NORM_WIDTH];
+    for (int k = 0; k < width; k++)
+        top[k] = -FLT_MAX;
+    for (int64_t p = 0; p < w->n_positions; p++)
+        for (int k = 0; k < width; k++)
+            top[k] = from[p * w->position + k] > top[k] ? from[p * w->position + k] : top[k];
+    memcpy(to, top, (size_t)width * sizeof *top);
+}
+
 static tl_status global_forward(tl_step *step, const tl_run *run, tl_error *err)
 {
     (void)run, (void)err;
     const tl_tensor *src = step->src[0];
     image_walk w = walk_of(src);
     int64_t n = src->dims[0], c = src->dims[3];
-    bool is_max = step->node->kind == TL_OP_global_max_pool;
-    const float *from = src->data;
-    float *to = step->dst->data;
-#pragma omp parallel for collapse(2)
-    for (int64_t i = 0; i < n; i++)
-        for (int64_t c0 = 0; c0 < c; c0 += 8) {
-            /* eight channels side by side: a register of sums; one order of addition always */
-            float acc[8];
-            int64_t width = c - c0 < 8 ? c - c0 : 8;
-            for (int k = 0; k < 8; k++)
-                acc[k] = is_max ? -FLT_MAX : 0.f;
-            for (int64_t p = 0; p < w.n_positions; p++)
-                for (int64_t k = 0; k < width; k++) {
-                    float x = from[i * w.image + (c0 + k) / w.block * w.block_stride +
-                                   p * w.position + (c0 + k) % w.block];
-                    acc[k] = is_max ? (x > acc[k] ? x : acc[k]) : acc[k] + x;
-                }
-            for (int64_t k = 0; k < width; k++)
-                to[i * c + c0 + k] = is_max ? acc[k] : acc[k] / (float)w.n_positions;
-        }
+    bool is_max = step->node->kind == TL_OP_global_max_pool, plain = src->block == 1;
+    int64_t span = plain ? TL_NORM_WIDTH : src->block; /* channels side by side */
+    int64_t groups = (c + span - 1) / span;
+#pragma omp parallel for schedule(static)
+    for (int64_t job = 0; job < n * groups; job++) {
+        int64_t i = job / groups, first = job % groups * span, left = c - first;
+        const float *from =
+            src->data + i * w.image + (plain ? first : first / span * w.block_stride);
+        int width = (int)(left < span ? left : span);
+        (is_max ? top_of : mean_of)(from, &w, width, step->dst->data + i * c + first);
+    }
     return TL_OK;
 }
 

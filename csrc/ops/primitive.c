@@ -290,6 +290,12 @@ static tl_status reorder_backward(tl_step *step, const tl_run *run, tl_error *er
     return tl_primitive_run(&((reorder_state *)step->state)->backward, run, step->name, err);
 }
 
+static void reorder_kernels(const tl_step *step, tl_kernels *out)
+{
+    const reorder_state *state = step->state;
+    *out = (tl_kernels){state->forward.impl, state->backward.impl, NULL};
+}
+
 static void reorder_destroy(tl_step *step)
 {
     reorder_state *state = step->state;
@@ -305,5 +311,6 @@ const tl_op tl_op_reorder = {
     .bind = reorder_bind,
     .forward = reorder_forward,
     .backward = reorder_backward,
+    .kernels = reorder_kernels,
     .destroy = reorder_destroy,
 };

@@ -64,6 +64,11 @@ typedef enum tl_work {
     TL_WORK_COUNT
 } tl_work;
 
+/* What computes a step: oneDNN's name of the implementation, or ours. NULL: nothing does. */
+typedef struct tl_kernels {
+    const char *forward, *backward_data, *backward_weights;
+} tl_kernels;
+
 typedef struct tl_op {
     tl_shape_fn infer;
     /* Which layouts a rank-4 step wants: `spatial` is the plan's choice for convolutions, *src
@@ -78,7 +83,8 @@ typedef struct tl_op {
     /* so it does, and where src and dst have one shape, d dst / d src is 1: gradients may share
      * memory */
     bool passes_diff;
-    bool is_view; /* forward: dst is src[0]'s memory under another shape: nothing to run */
+    bool in_place; /* in an inference plan forward may write over src[0], where nobody needs it */
+    bool is_view;  /* forward: dst is src[0]'s memory under another shape: nothing to run */
     tl_status (*create)(tl_build *build, tl_step *step, tl_error *err);
     tl_status (*bind)(tl_step *step, void *scratchpad, tl_error *err);
     /* Packs weights that were written since the last run; all steps of a plan do so before the
@@ -88,8 +94,13 @@ typedef struct tl_op {
     /* Writes diff_src[i] where it is not NULL and diff_weights[i] where it is not NULL; both are
      * overwritten, never added to. */
     tl_status (*backward)(tl_step *step, const tl_run *run, tl_error *err);
+    /* NULL: loops of our own do everything. */
+    void (*kernels)(const tl_step *step, tl_kernels *out);
     void (*destroy)(tl_step *step);
 } tl_op;
+
+/* How loops of our own are called in a profile. */
+#define TL_OWN "tlfast"
 
 struct tl_step {
     const tl_op *op;
@@ -177,6 +188,9 @@ tl_channels tl_tensor_channels(const tl_tensor *tensor);
 
 /* NULL for kinds without an implementation. */
 const tl_op *tl_op_find(tl_op_kind kind);
+
+/* A batch norm by moving statistics in an inference plan; its sources are joined. */
+extern const tl_op tl_op_norm_map;
 
 /* The op of a change of layout: src[0] and dst differ only in layout. */
 extern const tl_op tl_op_reorder;

@@ -41,11 +41,12 @@ static bool is_plain_3x3(const tl_step *step)
            step->src[0]->layout == step->dst->layout;
 }
 
-/* Below 64 channels the transforms cost more than the products save. Below 10 x 10 the 36 matrices
- * (four times the kernel, 38 MB for 512 x 512) cost more memory than the time is worth. */
-static bool pays(const tl_tensor *dst, int64_t c, int64_t k)
+/* Below `least` channels the transforms cost more than the products save. Below 10 x 10 the 36
+ * matrices (four times the kernel, 38 MB for 512 x 512) cost more memory than the time is worth.
+ */
+static bool pays(const tl_tensor *dst, int64_t c, int64_t k, int64_t least)
 {
-    return dst->dims[1] * dst->dims[2] >= 100 && c >= 64 && k >= 64;
+    return dst->dims[1] * dst->dims[2] >= 100 && c >= least && k >= least;
 }
 
 /* The table's answer, or the rule's; c channels come in and k go out, dst is what is written or,
@@ -58,7 +59,9 @@ static bool is_chosen(const tl_step *step, tl_algorithm_use use, const tl_tensor
         use, result->dims[1], result->dims[2], step->src[0]->dims[3], result->dims[3], false};
     if (!tl_winograd_allowed() || !is_plain_3x3(step) || c % 16 != 0 || k % 32 != 0)
         return false;
-    return tl_algorithms_find(&found) ? found.winograd : pays(dst, c, k);
+    /* a kernel that is trained is transformed each time */
+    int64_t least = use == TL_USE_INFERENCE ? 32 : 64;
+    return tl_algorithms_find(&found) ? found.winograd : pays(dst, c, k, least);
 }
 
 bool tl_winograd_fits(const tl_step *step)

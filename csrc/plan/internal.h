@@ -57,6 +57,8 @@ struct tl_plan {
     tl_build build;
     dnnl_stream_t stream;
     tl_run run;
+    double *seconds;    /* per step forward, backward; NULL: not measured */
+    int64_t n_measured; /* runs since then */
 };
 
 /* rewrite.c: fills nodes, needed, needs_gradient, n_uses; folds paddings into convolutions. */
@@ -76,6 +78,10 @@ tl_status tl_plan_commit(tl_plan *plan, tl_error *err);
 
 /* plan.c: the step whose result tensor is, or -1: a feed. */
 int tl_plan_producer(const tl_plan *plan, const tl_tensor *tensor);
+
+/* profile.c: the clock, 0 in a plan that is not measured; adds the time since then to a step. */
+double tl_plan_clock(const tl_plan *plan);
+void tl_plan_add_time(tl_plan *plan, int step, bool backward, double since);
 
 tl_status tl_plan_new_tensor(tl_plan *plan, tl_tensor **out, tl_error *err);
 

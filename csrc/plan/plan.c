@@ -292,7 +292,7 @@ void tl_plan_destroy(tl_plan *plan)
         plan->nodes,          plan->needed,  plan->needs_gradient, plan->is_feed, plan->n_uses,
         plan->steps,          plan->tensors, plan->by_value,       plan->primary, plan->feeds,
         plan->outputs,        plan->seeds,   plan->trainable,      plan->work,    plan->gradients,
-        plan->first_gradient, plan->repeats, plan->backward_time};
+        plan->first_gradient, plan->repeats, plan->backward_time,  plan->seconds};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         tl_free(lists[i]);
     if (plan->stream != NULL)
@@ -304,14 +304,19 @@ void tl_plan_destroy(tl_plan *plan)
 
 /* ---- running ---- */
 
+#define BLOCK ((int64_t)1 << 14) /* floats a thread copies or adds at a time */
+
 static void copy_feed(tl_tensor *tensor, const tl_feed *feed)
 {
     int64_t n = tl_shape_size(tensor->rank, tensor->dims);
+    const unsigned char *from = feed->data;
     if (feed->dtype == TL_F32) {
-        memcpy(tensor->data, feed->data, (size_t)n * sizeof(float));
+#pragma omp parallel for schedule(static) if (n > BLOCK)
+        for (int64_t at = 0; at < n; at += BLOCK)
+            memcpy(tensor->data + at, from + at * (int64_t)sizeof(float),
+                   (size_t)(n - at < BLOCK ? n - at : BLOCK) * sizeof(float));
         return;
     }
-    const unsigned char *from = feed->data;
 #pragma omp parallel for
     for (int64_t i = 0; i < n; i++)
         tensor->data[i] = from[i];
@@ -331,6 +336,7 @@ tl_status tl_plan_forward(tl_plan *plan, const tl_feed *feeds, float *const *out
     TL_TRY(tl_compute_check_team(plan->n_threads, err));
     TL_TRY(tl_plan_commit(plan, err));
     plan->run.seed = seed;
+    plan->n_measured++;
     /* Before packing: a kernel that no loss reaches is trainable and in the pool all the same. */
     tl_pool_discard(plan->pool, plan->trainable, plan->n_trainable);
     for (int i = 0; i < plan->n_steps; i++) {
@@ -344,8 +350,10 @@ tl_status tl_plan_forward(tl_plan *plan, const tl_feed *feeds, float *const *out
             copy_feed(plan->feeds[i], &feeds[i]);
     for (int i = 0; i < plan->n_steps; i++) {
         TL_TRY(check_cancelled(plan, i, err));
+        double start = tl_plan_clock(plan);
         if (plan->steps[i].op->forward != NULL)
             TL_TRY(plan->steps[i].op->forward(&plan->steps[i], &plan->run, err));
+        tl_plan_add_time(plan, i, false, start);
     }
     for (int i = 0; outputs != NULL && i < plan->n_outputs; i++)
         if (outputs[i] != NULL)
@@ -377,8 +385,6 @@ const float *tl_plan_seed_value(const tl_plan *plan, int i)
     return plan->seeds[i]->data;
 }
 
-#define BLOCK ((int64_t)1 << 14) /* floats a thread adds at a time */
-
 static void add_into(float *sum, const float *more, int64_t n)
 {
     const tl_norm_kernels *kernels = tl_norm();
@@ -395,7 +401,9 @@ static tl_status run_repeats(tl_plan *plan, int i, tl_error *err)
         if (plan->repeats[r].before == i) {
             tl_step *step = &plan->repeats[r].step;
             TL_TRY(check_cancelled(plan, i, err));
+            double start = tl_plan_clock(plan);
             TL_TRY(step->op->forward(step, &plan->run, err));
+            tl_plan_add_time(plan, (int)(step->repeats - plan->steps), true, start);
         }
     return TL_OK;
 }
@@ -408,6 +416,7 @@ tl_status tl_plan_backward(tl_plan *plan, tl_error *err)
             continue;
         TL_TRY(check_cancelled(plan, i, err));
         TL_TRY(run_repeats(plan, i, err));
+        double start = tl_plan_clock(plan);
         if (step->op->backward == NULL)
             return tl_fail(err, TL_UNSUPPORTED, "layer '%s': no gradient for %s", step->name,
                            tl_op_name(step->node->kind));
@@ -416,6 +425,7 @@ tl_status tl_plan_backward(tl_plan *plan, tl_error *err)
             if (step->accumulate[k] && step->diff_src[k] != step->src[k]->diff)
                 add_into(step->src[k]->diff->data, step->diff_src[k]->data,
                          (int64_t)(step->diff_src[k]->bytes / sizeof(float)));
+        tl_plan_add_time(plan, i, true, start);
     }
     for (int g = 0; g < plan->n_gradients; g++) { /* a variable used twice: sum its gradients */
         int first = plan->first_gradient[plan->gradients[g].trainable];

@@ -59,8 +59,21 @@ void tl_plan_update_statistics(tl_plan *plan);
 size_t tl_plan_arena_bytes(const tl_plan *plan);
 size_t tl_plan_gradient_bytes(const tl_plan *plan);
 
-/* One line per step: layer, op, implementation, shape. Borrowed text, made at creation. */
 int tl_plan_n_steps(const tl_plan *plan);
 const tl_step *tl_plan_step(const tl_plan *plan, int i);
+
+/* Starts to add up how long every step takes, from zero; or stops. */
+tl_status tl_plan_measure(tl_plan *plan, bool on, tl_error *err);
+
+typedef struct tl_profile {
+    tl_kernels kernels;
+    int64_t runs;                             /* since tl_plan_measure */
+    double seconds_forward, seconds_backward; /* of all of them */
+    double flops_forward, flops_backward;     /* of one run: products and sums of layers with a
+                                                 kernel, counted as direct computation */
+    size_t bytes; /* that forward reads and writes at least: sources, kernel, result */
+} tl_profile;
+
+void tl_plan_profile(const tl_plan *plan, int i, tl_profile *out);
 
 #endif

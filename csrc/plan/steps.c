@@ -113,9 +113,11 @@ typedef struct group {
     int dst;      /* value the whole group makes */
 } group;
 
+/* swish has a loop of its own, faster than what oneDNN puts behind a convolution. */
 static bool fuses_activation(const tl_node *node)
 {
-    return node->kind == TL_OP_activation && node->attrs.kind != TL_ACT_softmax;
+    return node->kind == TL_OP_activation && node->attrs.kind != TL_ACT_softmax &&
+           node->attrs.kind != TL_ACT_swish;
 }
 
 static group find_group(const tl_plan *plan, int conv, tl_layout dst)
@@ -166,6 +168,23 @@ static group find_clipped_norm(const tl_plan *plan, int norm)
     return g;
 }
 
+static bool maps(const tl_plan *plan, int value)
+{
+    return plan->n_trainable == 0 && plan->nodes[value].kind == TL_OP_batch_norm &&
+           !plan->nodes[value].attrs.training;
+}
+
+/* A join that only such a norm reads: one step does both. */
+static group find_joined_norm(const tl_plan *plan, int join)
+{
+    int norm = only_reader(plan, join);
+    if (norm < 0 || !maps(plan, norm))
+        return (group){.residual = -1, .sum = -1, .dst = join};
+    group g = find_clipped_norm(plan, norm);
+    g.norm = &plan->nodes[norm];
+    return g;
+}
+
 /* ---- steps ---- */
 
 static tl_layout spatial_layout(const tl_plan *plan)
@@ -174,6 +193,19 @@ static tl_layout spatial_layout(const tl_plan *plan)
      * ResNet50, MobileNetV2, EfficientNetB0); AVX-512: nhwc for inference, blocked for training.
      */
     return plan->n_trainable > 0 || plan->build.block == 8 ? TL_LAYOUT_BLOCKED : TL_LAYOUT_PLAIN;
+}
+
+/* May the result take the memory of the first source? */
+static bool writes_over(const tl_plan *plan, const tl_op *op, const tl_node *node,
+                        const tl_step *step)
+{
+    int value = node->src[0];
+    for (int k = 1; k < node->n_src; k++)
+        if (node->src[k] == value)
+            return false;
+    return op->in_place && plan->n_trainable == 0 && !plan->is_feed[value] &&
+           plan->primary[value] == step->src[0] && step->src[0]->layout == step->dst->layout &&
+           step->src[0]->bytes == step->dst->bytes && dies_in(plan, value, node->dst, node->dst);
 }
 
 static tl_status add_step(tl_plan *plan, int value, bool *done, tl_error *err)
@@ -193,12 +225,17 @@ static tl_status add_step(tl_plan *plan, int value, bool *done, tl_error *err)
         g = find_group(plan, value, dst);
     else if (node->kind == TL_OP_batch_norm)
         g = find_clipped_norm(plan, value);
+    else if (node->kind == TL_OP_concat)
+        g = find_joined_norm(plan, value);
+    bool joins_norm = node->kind == TL_OP_concat && g.norm != NULL;
     for (int k = 0; k < node->n_src; k++) { /* changes of layout come before the step itself */
         tl_tensor *unused;
         TL_TRY(demand(plan, node->src[k], src, &unused, err));
     }
     tl_step *step = NULL;
-    TL_TRY(new_step(plan, op, node, node->name, node->n_src, &step, err));
+    TL_TRY(new_step(plan, joins_norm || maps(plan, value) ? &tl_op_norm_map : op,
+                    joins_norm ? g.norm : node, joins_norm ? g.norm->name : node->name,
+                    node->n_src, &step, err));
     for (int k = 0; k < node->n_src; k++)
         TL_TRY(demand(plan, node->src[k], src, &step->src[k], err));
     TL_TRY(value_tensor(plan, g.dst, dst, &step->dst, err));
@@ -217,6 +254,8 @@ static tl_status add_step(tl_plan *plan, int value, bool *done, tl_error *err)
         step->adds_residual = true;
         step->dst->alias = plan->primary[g.residual];
     }
+    if (writes_over(plan, op, node, step))
+        step->dst->alias = step->src[0];
     if (op->is_view)
         step->dst->alias = step->src[0];
     done[value] = true;

@@ -31,6 +31,12 @@ static bool is_busy(const plan_object *self)
     return true;
 }
 
+tl_plan *tl_py_idle_plan(PyObject *object)
+{
+    plan_object *self = (plan_object *)object;
+    return is_busy(self) ? NULL : self->plan;
+}
+
 /* ---- reading Python values ---- */
 
 static int read_values(PyObject *tuple, const tl_graph *graph, int **out)
@@ -343,7 +349,7 @@ static PyObject *plan_set_optimizer(PyObject *object, PyObject *args)
 struct run_args {
     plan_object *self;
     tl_train_args train;
-    bool update;
+    bool update, dry; /* dry: gradients, but nothing is written */
 };
 
 static tl_status run_job(void *arg, tl_error *err)
@@ -351,9 +357,9 @@ static tl_status run_job(void *arg, tl_error *err)
     struct run_args *args = arg;
     plan_object *self = args->self;
     return tl_train_step(self->plan, self->losses,
-                         args->train.targets != NULL ? self->n_losses : 0, &self->optimizer,
-                         args->update ? self->updates : NULL, self->n_trainable, &args->train,
-                         err);
+                         args->train.targets != NULL ? self->n_losses : 0,
+                         args->dry ? NULL : &self->optimizer, args->update ? self->updates : NULL,
+                         self->n_trainable, &args->train, err);
 }
 
 /* Everything a call borrows from Python while the core runs. */
@@ -484,7 +490,7 @@ static PyObject *loss_list(const call *c)
 
 /* Runs with the arrays read; returns the outputs, or (losses, outputs) with targets. */
 static PyObject *run(plan_object *self, PyObject *feeds, PyObject *targets, PyObject *weights,
-                     bool update, unsigned long long seed, float learning_rate,
+                     bool update, bool dry, unsigned long long seed, float learning_rate,
                      long long iteration, int64_t *counter)
 {
     tl_py_state *state = tl_py_type_state(Py_TYPE((PyObject *)self));
@@ -509,6 +515,7 @@ static PyObject *run(plan_object *self, PyObject *feeds, PyObject *targets, PyOb
                   .iteration = iteration,
                   .losses = c.losses},
         .update = update,
+        .dry = dry,
     };
     tl_job job = {.run = run_job, .arg = &args};
     self->busy = getpid();
@@ -533,7 +540,7 @@ static PyObject *plan_forward(PyObject *self, PyObject *args, PyObject *kwargs)
     unsigned long long seed = 0;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|K:forward", names, &feeds, &seed))
         return NULL;
-    return run((plan_object *)self, feeds, NULL, NULL, false, seed, 0.f, 0, NULL);
+    return run((plan_object *)self, feeds, NULL, NULL, false, false, seed, 0.f, 0, NULL);
 }
 
 static PyObject *plan_evaluate(PyObject *self, PyObject *args, PyObject *kwargs)
@@ -544,21 +551,22 @@ static PyObject *plan_evaluate(PyObject *self, PyObject *args, PyObject *kwargs)
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|OK:evaluate", names, &feeds, &targets,
                                      &weights, &seed))
         return NULL;
-    return run((plan_object *)self, feeds, targets, weights, false, seed, 0.f, 0, NULL);
+    return run((plan_object *)self, feeds, targets, weights, false, false, seed, 0.f, 0, NULL);
 }
 
 static PyObject *plan_train(PyObject *object, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"feeds",     "targets", "weights", "learning_rate",
-                            "iteration", "seed",    "counter", NULL};
+    static char *names[] = {"feeds",   "targets", "weights", "learning_rate", "iteration", "seed",
+                            "counter", "dry",     NULL};
     plan_object *self = (plan_object *)object;
     PyObject *feeds, *targets, *weights = Py_None, *counter = Py_None;
     int64_t *count = NULL;
     unsigned long long seed = 0;
     float learning_rate = 0.f;
     long long iteration = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|OfLKO:train", names, &feeds, &targets,
-                                     &weights, &learning_rate, &iteration, &seed, &counter))
+    int dry = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|OfLKOp:train", names, &feeds, &targets,
+                                     &weights, &learning_rate, &iteration, &seed, &counter, &dry))
         return NULL;
     if (counter != Py_None) {
         PyArrayObject *array = (PyArrayObject *)counter;
@@ -573,7 +581,8 @@ static PyObject *plan_train(PyObject *object, PyObject *args, PyObject *kwargs)
         PyErr_SetString(PyExc_RuntimeError, "set_optimizer was not called");
         return NULL;
     }
-    return run(self, feeds, targets, weights, true, seed, learning_rate, iteration, count);
+    return run(self, feeds, targets, weights, true, dry == 1, seed, learning_rate, iteration,
+               count);
 }
 
 /* gradients() -> list of arrays or None: what the last training step's update used. */
@@ -605,22 +614,6 @@ static PyObject *plan_gradients(PyObject *object, PyObject *unused)
     return list;
 }
 
-/* steps() -> list of (layer, op, bytes of the result) in the order of execution. */
-static PyObject *plan_steps(PyObject *object, PyObject *unused)
-{
-    (void)unused;
-    const tl_plan *plan = ((plan_object *)object)->plan;
-    PyObject *list = PyList_New(tl_plan_n_steps(plan));
-    for (int i = 0; list != NULL && i < tl_plan_n_steps(plan); i++) {
-        const tl_step *step = tl_plan_step(plan, i);
-        PyList_SetItem(list, i,
-                       Py_BuildValue("(ssn)", step->name,
-                                     step->node != NULL ? tl_op_name(step->node->kind) : "reorder",
-                                     (Py_ssize_t)step->dst->bytes));
-    }
-    return list;
-}
-
 static PyObject *plan_arena_bytes(PyObject *self, void *unused)
 {
     (void)unused;
@@ -643,12 +636,18 @@ static PyMethodDef plan_methods[] = {
     {"evaluate", KEYWORDS(plan_evaluate),
      "evaluate($self, feeds, targets, weights=None, seed=0)\n--\n\n(losses, outputs)."},
     {"train", KEYWORDS(plan_train),
-     "train($self, feeds, targets, weights=None, learning_rate=0.0, iteration=0, seed=0)\n--\n\n"
-     "One whole training step; (losses, outputs)."},
+     "train($self, feeds, targets, weights=None, learning_rate=0.0, iteration=0, seed=0, "
+     "counter=None, dry=False)\n--\n\n"
+     "One whole training step; (losses, outputs). A dry one computes gradients and writes "
+     "nothing."},
     {"gradients", plan_gradients, METH_NOARGS,
      "gradients($self)\n--\n\nGradients of the last training step, as the update used them."},
-    {"steps", plan_steps, METH_NOARGS,
+    {"steps", tl_py_plan_steps, METH_NOARGS,
      "steps($self)\n--\n\n(layer, op, bytes of the result) in order of execution."},
+    {"measure", tl_py_plan_measure, METH_O,
+     "measure($self, on, /)\n--\n\nStart to time every step, from zero; or stop."},
+    {"profile", tl_py_plan_profile, METH_NOARGS,
+     "profile($self)\n--\n\nOne dict per step: time, work, and what computes it."},
     {NULL, NULL, 0, NULL},
 };
 

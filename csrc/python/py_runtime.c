@@ -5,6 +5,7 @@
 #include "base/compute.h"
 #include "base/dnn.h"
 #include "base/os.h"
+#include "kernels/kernels.h"
 #include "ops/algorithms.h"
 #include "ops/winograd.h"
 #include "state.h"
@@ -47,6 +48,21 @@ static PyObject *set_num_threads(PyObject *module, PyObject *arg)
     if (status != TL_OK)
         return tl_py_raise(tl_py_get_state(module), &err);
     Py_RETURN_NONE;
+}
+
+static tl_status measure_peak(void *arg, tl_error *err)
+{
+    (void)err;
+    *(double *)arg = tl_peak_flops();
+    return TL_OK;
+}
+
+static PyObject *peak_flops(PyObject *module, PyObject *unused)
+{
+    (void)unused;
+    double flops = 0;
+    tl_job job = {.run = measure_peak, .arg = &flops};
+    return tl_py_run_job(tl_py_get_state(module), &job) == 0 ? PyFloat_FromDouble(flops) : NULL;
 }
 
 static PyObject *cpu_count(PyObject *module, PyObject *unused)
@@ -160,6 +176,8 @@ static PyMethodDef functions[] = {
     {"num_threads", num_threads, METH_NOARGS, "num_threads()\n--\n\nThreads of the compute team."},
     {"set_num_threads", set_num_threads, METH_O,
      "set_num_threads(n, /)\n--\n\nSet the size of the compute team; 0 is the default."},
+    {"peak_flops", peak_flops, METH_NOARGS,
+     "peak_flops()\n--\n\nfloat32 operations per second of the team, in registers; measured."},
     {"cpu_count", cpu_count, METH_NOARGS,
      "cpu_count()\n--\n\nProcessors by affinity and cgroup quota."},
     {"memory_available", memory_available, METH_NOARGS,

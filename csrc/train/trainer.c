@@ -31,6 +31,8 @@ tl_status tl_train_step(tl_plan *plan, const tl_loss *losses, int n_losses,
     if (updates == NULL)
         return TL_OK;
     TL_TRY(tl_plan_backward(plan, err));
+    if (optimizer == NULL)
+        return TL_OK;
     tl_optimizer_step(optimizer, updates, n_updates, args->learning_rate, args->iteration);
     tl_plan_update_statistics(plan);
     return TL_OK;

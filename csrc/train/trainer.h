@@ -18,7 +18,8 @@ typedef struct tl_train_args {
     double *losses; /* per loss, filled; unweighted */
 } tl_train_args;
 
-/* Loss i is computed from seed i of the plan. updates == NULL: evaluation, nothing is changed. */
+/* Loss i is computed from seed i of the plan. updates == NULL: evaluation; optimizer == NULL:
+ * gradients too, and nothing is changed. */
 tl_status tl_train_step(tl_plan *plan, const tl_loss *losses, int n_losses,
                         const tl_optimizer *optimizer, const tl_update *updates, int n_updates,
                         const tl_train_args *args, tl_error *err);

@@ -24,6 +24,13 @@ _CHUNK = 128
 Bad = list[tuple[str, str]]
 
 
+def _rows(array: Any, ids: np.ndarray) -> Any:
+    """Rows by number; neighbours in order are not copied."""
+    if len(ids) and np.array_equal(ids, np.arange(ids[0], ids[0] + len(ids))):
+        return array[ids[0] : ids[0] + len(ids)]
+    return array[ids]
+
+
 class Table:
     """Rows by number. Subclasses say how rows become arrays."""
 
@@ -95,7 +102,7 @@ class ArrayTable(Table):
     def pixels(self, batches: list[np.ndarray]) -> Iterator[tuple[list[Any], np.ndarray, Bad]]:
         inputs = leaves(self._part(0))
         for ids in batches:
-            yield [a[ids] for a in inputs], ids, []
+            yield [_rows(a, ids) for a in inputs], ids, []
 
     def targets(self, ids: np.ndarray) -> list[np.ndarray] | None:
         part = self._part(1)

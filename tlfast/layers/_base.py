@@ -180,6 +180,16 @@ class Operation(metaclass=_Finished):
         return cls(**config)
 
 
+def own_weights(layers: list["Layer"]) -> list[Variable]:
+    """The own weights of layers, each once; those of a layer that are trainable come first."""
+    found: dict[int, Variable] = {}
+    for layer in layers:
+        for variables in (layer._own_trainable, layer._own_non_trainable):
+            for variable in variables:
+                found.setdefault(id(variable), variable)
+    return list(found.values())
+
+
 class Layer(Operation):
     """Base of all layers.
 
@@ -316,11 +326,7 @@ class Layer(Operation):
     @property
     def weights(self) -> list[Variable]:
         """All weights: own ones (trainable ones first), then those of the layers inside."""
-        found = {id(v): v for v in self._own_trainable + self._own_non_trainable}
-        for layer in self._sublayers():
-            for variable in layer.weights:
-                found.setdefault(id(variable), variable)
-        return list(found.values())
+        return own_weights(self._flatten_layers())
 
     @property
     def trainable_weights(self) -> list[Variable]:
