@@ -12,6 +12,9 @@
 
 #define TL_MAX_WEIGHTS 4
 
+/* How numbers are stored; a plan computes in the first two. */
+typedef enum tl_dtype { TL_F32, TL_BF16, TL_U8 } tl_dtype;
+
 typedef enum tl_op_kind {
 #define X(name) TL_OP_##name,
 #include "graph/ops.def"
@@ -69,10 +72,12 @@ typedef struct tl_node {
     int dst;                              /* value */
     tl_variable *weights[TL_MAX_WEIGHTS]; /* retained; NULL where absent */
     tl_attrs attrs;
+    tl_dtype dtype; /* TL_BF16: may be computed in it, where the plan finds that possible */
 } tl_node;
 
 typedef struct tl_graph {
     int64_t batch;
+    tl_dtype dtype; /* of the nodes added from now on */
     int n_nodes, cap_nodes;
     tl_node *nodes; /* node i makes value i: one value per node */
     tl_value *values;

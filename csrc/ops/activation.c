@@ -39,6 +39,12 @@ static void choose(const tl_graph *graph, const tl_node *node, tl_layout spatial
     *dst = *src;
 }
 
+static bool takes_bf16(const tl_graph *graph, const tl_node *node, bool training)
+{
+    (void)graph, (void)training;
+    return node->attrs.kind != TL_ACT_softmax;
+}
+
 static tl_status create(tl_build *build, tl_step *step, tl_error *err)
 {
     if (is_softmax(step))
@@ -119,8 +125,10 @@ static tl_status forward(tl_step *step, const tl_run *run, tl_error *err)
         return tl_primitive_run(&((activation_state *)step->state)->forward, run, step->name, err);
     int64_t n = step->dst->dims[step->dst->rank - 1];
     int64_t rows = tl_shape_size(step->dst->rank, step->dst->dims) / n;
+    const float *src = step->src[0]->data;
+    float *dst = step->dst->data;
     for (int64_t r = 0; r < rows; r++)
-        softmax_row(step->src[0]->data + r * n, step->dst->data + r * n, n);
+        softmax_row(src + r * n, dst + r * n, n);
     return TL_OK;
 }
 
@@ -133,9 +141,9 @@ static tl_status backward(tl_step *step, const tl_run *run, tl_error *err)
                                 err);
     int64_t n = step->dst->dims[step->dst->rank - 1];
     int64_t rows = tl_shape_size(step->dst->rank, step->dst->dims) / n;
-    for (int64_t r = 0; r < rows; r++) {
-        const float *y = step->kept_dst->data + r * n, *dy = step->dst->diff->data + r * n;
-        float *dx = step->diff_src[0]->data + r * n;
+    const float *y = step->kept_dst->data, *dy = step->dst->diff->data;
+    float *dx = step->diff_src[0]->data;
+    for (int64_t r = 0; r < rows; r++, y += n, dy += n, dx += n) {
         double dot = 0;
         for (int64_t i = 0; i < n; i++)
             dot += (double)y[i] * dy[i];
@@ -158,6 +166,7 @@ static void destroy(tl_step *step)
 const tl_op tl_op_activation = {
     .infer = infer,
     .choose = choose,
+    .takes_bf16 = takes_bf16,
     .backward_reads_src = true,
     .backward_reads_dst_only = reads_dst_only,
     .create = create,

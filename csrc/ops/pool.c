@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "ops/step.h"
+#include "ops/slice.h"
 
 typedef struct pool_state {
     tl_primitive forward, backward;
@@ -35,6 +35,14 @@ static tl_status infer(const tl_graph *graph, const tl_node *node, tl_value *dst
         dst->dims[1 + i] = room < 0 ? 0 : room / a->strides[i] + 1;
     }
     return TL_OK;
+}
+
+/* oneDNN 3.2 adds up gradients of windows that overlap in bf16, and loses bits. */
+static bool takes_bf16(const tl_graph *graph, const tl_node *node, bool training)
+{
+    (void)graph;
+    const tl_attrs *a = &node->attrs;
+    return !training || (a->pool[0] <= a->strides[0] && a->pool[1] <= a->strides[1]);
 }
 
 static tl_status create_pd(tl_step *step, dnnl_primitive_desc_t hint, dnnl_primitive_desc_t *pd,
@@ -142,6 +150,7 @@ static void destroy(tl_step *step)
     const tl_op tl_op_##kind = {                                                                  \
         .infer = infer,                                                                           \
         .choose = tl_choose_spatial,                                                              \
+        .takes_bf16 = takes_bf16,                                                                 \
         .create = create,                                                                         \
         .bind = bind,                                                                             \
         .forward = forward,                                                                       \
@@ -182,10 +191,49 @@ static image_walk walk_of(const tl_tensor *t)
     return (image_walk){(c + b - 1) / b * b * positions, b, positions * b, b, positions};
 }
 
+/* The means of a bf16 value, and their gradient: every position gets the same share. */
+static void average_bf16(const tl_step *step)
+{
+    static const float zeros[TL_NORM_WIDTH];
+    const tl_tensor *src = step->src[0];
+    int64_t slices = tl_slices_per_image(src), c = src->dims[3];
+    float *to = step->dst->data;
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < src->dims[0] * slices; i++) {
+        tl_slice s = tl_slice_of(src, i / slices, i % slices);
+        double sum[TL_NORM_WIDTH] = {0}, unused[TL_NORM_WIDTH] = {0};
+        tl_norm(TL_BF16)->moments(tl_tensor_at(src, s.at), s.n, s.stride, s.width, zeros, sum,
+                                  unused);
+        for (int64_t k = 0, first = i % slices * TL_NORM_WIDTH; k < s.width && first + k < c; k++)
+            to[i / slices * c + first + k] = (float)(sum[k] / (double)s.n);
+    }
+}
+
+static void share_bf16(const tl_step *step)
+{
+    tl_tensor *out = step->diff_src[0];
+    int64_t slices = tl_slices_per_image(out), c = out->dims[3];
+    const float *diff = step->dst->diff->data;
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < out->dims[0] * slices; i++) {
+        tl_slice s = tl_slice_of(out, i / slices, i % slices);
+        tl_bf16 share[TL_NORM_WIDTH] = {0}; /* padding stays zero */
+        for (int64_t k = 0, first = i % slices * TL_NORM_WIDTH; k < s.width && first + k < c; k++)
+            share[k] = tl_bf16_round(diff[i / slices * c + first + k] / (float)s.n);
+        for (int64_t p = 0; p < s.n; p++)
+            memcpy(tl_tensor_at(out, s.at + p * s.stride), share,
+                   (size_t)s.width * sizeof *share);
+    }
+}
+
 static tl_status global_forward(tl_step *step, const tl_run *run, tl_error *err)
 {
     (void)run, (void)err;
     const tl_tensor *src = step->src[0];
+    if (src->dtype == TL_BF16) {
+        average_bf16(step);
+        return TL_OK;
+    }
     image_walk w = walk_of(src);
     int64_t n = src->dims[0], c = src->dims[3];
     bool is_max = step->node->kind == TL_OP_global_max_pool;
@@ -218,12 +266,17 @@ static tl_status global_backward(tl_step *step, const tl_run *run, tl_error *err
     tl_tensor *out = step->diff_src[0];
     if (out == NULL)
         return TL_OK;
+    if (out->dtype == TL_BF16) {
+        share_bf16(step);
+        return TL_OK;
+    }
     image_walk w = walk_of(out);
     int64_t n = out->dims[0], c = out->dims[3];
     bool is_max = step->node->kind == TL_OP_global_max_pool;
     const float *src = step->kept_src[0]->data, *dst = step->kept_dst->data;
     const float *diff = step->dst->diff->data;
-    memset(out->data, 0, out->bytes);
+    float *to = out->data;
+    memset(to, 0, out->bytes);
 #pragma omp parallel for collapse(2)
     for (int64_t i = 0; i < n; i++)
         for (int64_t k = 0; k < c; k++) {
@@ -235,7 +288,7 @@ static tl_status global_backward(tl_step *step, const tl_run *run, tl_error *err
             float share = diff[i * c + k] / (float)shares;
             for (int64_t p = 0; p < w.n_positions; p++)
                 if (!is_max || src[base + p * w.position] == top)
-                    out->data[base + p * w.position] = share;
+                    to[base + p * w.position] = share;
         }
     return TL_OK;
 }
@@ -252,6 +305,8 @@ static void choose_global(const tl_graph *graph, const tl_node *node, tl_layout 
 const tl_op tl_op_global_avg_pool = {
     .infer = infer_global,
     .choose = choose_global,
+    .takes_bf16 = tl_takes_bf16,
+    .makes_f32 = true,
     .forward = global_forward,
     .backward = global_backward,
 };
