@@ -140,14 +140,11 @@ def test_types_of_a_graph():
             graph.dtype = wrong
 
 
-NETWORKS = {"VGG16": 64, "ResNet50": 64, "InceptionV3": 96, "Xception": 96, "DenseNet121": 64,
-            "MobileNetV2": 64, "EfficientNetB0": 64}
-
-
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ["VGG16", "ResNet50", "InceptionV3", "Xception", "DenseNet121",
+                                  "MobileNetV2", "EfficientNetB0"])
 def test_features_of_networks(name, rng):
-    """Random weights; features relative to float32's, and much nearer than another image's."""
-    shape = (NETWORKS[name], NETWORKS[name], 3)
+    """Random weights, beside float32's features."""
+    shape = (96, 96, 3)
     keras.utils.set_random_seed(1)
     network = getattr(keras.applications, name)(
         include_top=False, weights=None, pooling="avg", input_shape=shape)
@@ -163,7 +160,7 @@ def test_features_of_networks(name, rng):
 
 @pytest.mark.parametrize("name", ["MobileNetV2", "DenseNet121"])
 def test_loss_falls_as_in_float32(name, rng):
-    """Twelve steps through a whole network on eight images."""
+    """Ten steps through a whole network on eight images."""
     x = rng.uniform(-1, 1, (8, 64, 64, 3)).astype(np.float32)
     y = np.arange(8) % 4
     runs = {}
@@ -174,7 +171,7 @@ def test_loss_falls_as_in_float32(name, rng):
         model = keras.Sequential([network, keras.layers.Dense(4, activation="softmax")])
         model.compile(keras.optimizers.SGD(0.05), "sparse_categorical_crossentropy",
                       precision=precision)
-        runs[precision] = [model.train_on_batch(x, y) for _ in range(12)]
+        runs[precision] = [model.train_on_batch(x, y) for _ in range(10)]
     first, last = (np.array([run[i] for run in runs.values()]) for i in (0, -1))
     assert first[0] == pytest.approx(first[1], rel=FEATURES)
     assert np.all(last < 0.5 * first), runs

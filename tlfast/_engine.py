@@ -151,7 +151,7 @@ class _Cut:
         self.shapes = [graph.shape(v)[1:] for v in self.values]
         place = {v: i for i, v in enumerate(before)}
         self.signature = (
-            tuple((op, name, tuple(place[s] for s in src), *more) for op, name, src, *more in nodes),
+            tuple((n[0], n[1], tuple(place[s] for s in n[2]), *n[3:]) for n in nodes),
             tuple(place.get(v) for v in self.values),
         )
 

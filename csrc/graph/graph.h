@@ -7,13 +7,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/dtype.h"
 #include "base/status.h"
 #include "graph/variable.h"
 
 #define TL_MAX_WEIGHTS 4
-
-/* How numbers are stored; a plan computes in the first two. */
-typedef enum tl_dtype { TL_F32, TL_BF16, TL_U8 } tl_dtype;
 
 typedef enum tl_op_kind {
 #define X(name) TL_OP_##name,

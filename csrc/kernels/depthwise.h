@@ -5,7 +5,7 @@
 
 #include <stdint.h>
 
-#include "graph/graph.h"
+#include "base/dtype.h"
 
 #define TL_DEPTHWISE_MAX 64 /* kernel rows x columns */
 

@@ -1,5 +1,4 @@
 #include "base/dnn.h"
-#include "kernels/bf16.h"
 #include "kernels/kernels.h"
 
 int tl_kernel_isa(void)

@@ -2,7 +2,6 @@
 
 #include <immintrin.h>
 
-#include "kernels/bf16.h"
 #include "kernels/kernels.h"
 
 #define CHUNK 256 /* positions summed in float */

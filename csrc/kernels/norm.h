@@ -6,7 +6,7 @@
 
 #include <stdint.h>
 
-#include "graph/graph.h"
+#include "base/dtype.h"
 
 #define TL_NORM_WIDTH 16 /* the widest group */
 

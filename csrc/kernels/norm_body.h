@@ -82,8 +82,8 @@ static inline float NAME(through_one)(float dy, float x, const tl_norm_map *map,
 }
 
 static void NAME(gradients)(const void *from, const void *diff, int64_t n, int64_t stride,
-                            int width, const float *origin, const tl_norm_map *map,
-                            double *sum, double *product)
+                            int width, const float *origin, const tl_norm_map *map, double *sum,
+                            double *product)
 {
     const ELEMENT *x = from, *dy = diff;
     VEC low = (VEC){0} + map->low, high = (VEC){0} + map->high;

@@ -64,7 +64,7 @@ void tl_depthwise_backward_weights(const tl_step *step)
             for (int64_t k = 0; k < real; k++)
                 step->diff_weights[0][t * w.n + channel + k] = sum[t * s.block + k];
         if (step->wants_diff_weights[1])
-            write_bias(step, b * dst_plane, w.outer, w.blocks * dst_plane,
-                       s.out_h * s.out_w, channel, real, s.block);
+            write_bias(step, b * dst_plane, w.outer, w.blocks * dst_plane, s.out_h * s.out_w,
+                       channel, real, s.block);
     }
 }

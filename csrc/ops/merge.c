@@ -232,8 +232,9 @@ static void multiply_channels(const tl_tensor *from, const tl_tensor *factor, co
         tl_norm_map map = {.low = -INFINITY, .high = INFINITY};
         for (int k = 0; k < s.width; k++)
             map.scale[k] = tl_tensor_get(factor, s.channel + k);
-        tl_norm(from->dtype)->apply(tl_tensor_at(from, s.at), tl_tensor_at(to, s.at), s.n,
-                                    s.stride, s.width, &map);
+        tl_norm(from->dtype)
+            ->apply(tl_tensor_at(from, s.at), tl_tensor_at(to, s.at), s.n, s.stride, s.width,
+                    &map);
     }
 }
 

@@ -221,8 +221,7 @@ static void share_bf16(const tl_step *step)
         for (int64_t k = 0, first = i % slices * TL_NORM_WIDTH; k < s.width && first + k < c; k++)
             share[k] = tl_bf16_round(diff[i / slices * c + first + k] / (float)s.n);
         for (int64_t p = 0; p < s.n; p++)
-            memcpy(tl_tensor_at(out, s.at + p * s.stride), share,
-                   (size_t)s.width * sizeof *share);
+            memcpy(tl_tensor_at(out, s.at + p * s.stride), share, (size_t)s.width * sizeof *share);
     }
 }
 

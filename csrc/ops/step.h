@@ -12,7 +12,6 @@
 
 #include "base/dnn.h"
 #include "graph/graph.h"
-#include "kernels/bf16.h"
 #include "ops/pack.h"
 
 /* Order of a rank-4 value in memory; other ranks are always PLAIN. */
@@ -169,11 +168,6 @@ void tl_tensor_clear(tl_tensor *tensor);
 dnnl_data_type_t tl_dnn_type(tl_dtype dtype);
 /* How many numbers a tensor has in memory, padding included. */
 int64_t tl_tensor_count(const tl_tensor *tensor);
-
-static inline size_t tl_dtype_bytes(tl_dtype dtype)
-{
-    return dtype == TL_BF16 ? sizeof(tl_bf16) : sizeof(float);
-}
 
 /* Where number i of them is, and its value. */
 static inline void *tl_tensor_at(const tl_tensor *tensor, int64_t i)

@@ -37,8 +37,7 @@ static bool is_plain_3x3(const tl_step *step)
     return node->kind == TL_OP_conv2d && k[0] == 3 && k[1] == 3 && a->groups == 1 &&
            a->strides[0] == 1 && a->strides[1] == 1 && a->dilation[0] == 1 &&
            a->dilation[1] == 1 && step->src[0]->dtype == TL_F32 &&
-           step->src[0]->layout != TL_LAYOUT_NCHW &&
-           step->src[0]->layout == step->dst->layout;
+           step->src[0]->layout != TL_LAYOUT_NCHW && step->src[0]->layout == step->dst->layout;
 }
 
 /* Below 64 channels the transforms cost more than the products save. Below 10 x 10 the 36 matrices

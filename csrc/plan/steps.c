@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "kernels/kernels.h"
 #include "plan/internal.h"
 
 tl_status tl_plan_new_tensor(tl_plan *plan, tl_tensor **out, tl_error *err)
@@ -206,8 +207,9 @@ static tl_status choose_types(tl_plan *plan, tl_error *err)
         if (dtype == TL_BF16 && !tl_has_bf16())
             return tl_fail(err, TL_UNSUPPORTED,
                            "layer '%s': this machine has no instructions for bfloat16 "
-                           "(AVX512-BF16 or AMX) and would emulate them slower than float32; use "
-                           "the policy \"float32\"",
+                           "(AVX512-BF16 or AMX) and would emulate them slower than float32; "
+                           "model.compile(..., precision=\"float32\") gives all layers the policy "
+                           "\"float32\"",
                            node->name);
         plan->dtypes[v] = tl_op_find(node->kind)->makes_f32 ? TL_F32 : dtype;
     }

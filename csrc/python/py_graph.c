@@ -473,16 +473,15 @@ static PyObject *graph_n_values(PyObject *self, void *unused)
 static PyObject *graph_dtype(PyObject *self, void *unused)
 {
     (void)unused;
-    return PyUnicode_FromString(
-        ((graph_object *)self)->graph->dtype == TL_BF16 ? "bfloat16" : "float32");
+    return PyUnicode_FromString(((graph_object *)self)->graph->dtype == TL_BF16 ? "bfloat16"
+                                                                                : "float32");
 }
 
 static int graph_set_dtype(PyObject *self, PyObject *value, void *unused)
 {
     (void)unused;
-    const char *name = value != NULL && PyUnicode_Check(value)
-                           ? PyUnicode_AsUTF8AndSize(value, NULL)
-                           : NULL;
+    const char *name =
+        value != NULL && PyUnicode_Check(value) ? PyUnicode_AsUTF8AndSize(value, NULL) : NULL;
     if (name == NULL || (strcmp(name, "float32") != 0 && strcmp(name, "bfloat16") != 0)) {
         PyErr_Format(PyExc_ValueError, "a graph computes in 'float32' or 'bfloat16', not %R",
                      value != NULL ? value : Py_None);

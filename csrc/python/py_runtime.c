@@ -2,7 +2,7 @@
 #include "base/compute.h"
 #include "base/dnn.h"
 #include "base/os.h"
-#include "kernels/bf16.h"
+#include "kernels/kernels.h"
 #include "ops/winograd.h"
 #include "state.h"
 

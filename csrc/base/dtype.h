@@ -1,16 +1,20 @@
-/* bfloat16: the upper half of a float. Rounded to the nearest, ties to even. */
-#ifndef TL_KERNELS_BF16_H
-#define TL_KERNELS_BF16_H
+/* How numbers are stored: float32, or bfloat16, which is the upper half of a float, rounded to the
+ * nearest, ties to even. */
+#ifndef TL_BASE_DTYPE_H
+#define TL_BASE_DTYPE_H
 
-#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
+typedef enum tl_dtype { TL_F32, TL_BF16, TL_U8 } tl_dtype; /* TL_U8: of feeds only */
+
 typedef uint16_t tl_bf16;
 
-/* Has this machine instructions for it? oneDNN emulates them elsewhere, which is slower than f32,
- * so plans refuse. Where it is true, so is TL_ISA_AVX512. */
-bool tl_has_bf16(void);
+static inline size_t tl_dtype_bytes(tl_dtype dtype)
+{
+    return dtype == TL_F32 ? sizeof(float) : dtype == TL_BF16 ? sizeof(tl_bf16) : 1;
+}
 
 static inline float tl_bf16_value(tl_bf16 x)
 {
