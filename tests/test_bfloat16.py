@@ -33,12 +33,19 @@ def image_cases():
             and all(len(shape) == 3 for shape in shapes_of(case))]
 
 
+WINOGRAD = {"x": (13, 11, 64), "kernel": (3, 3, 64, 96), "bias": True, "pads": (1, 1, 1, 1)}
+
+
+def every_case():
+    return [*image_cases(), pytest.param("conv2d", WINOGRAD, id="winograd")]
+
+
 def behind_convolutions(net, case):
     """The inputs of a case as bfloat16 values: convolutions make them."""
     return [net.conv(net.input(shape), shape[-1]) for shape in shapes_of(case)]
 
 
-@pytest.mark.parametrize("op, case", image_cases())
+@pytest.mark.parametrize("op, case", every_case())
 def test_forward(op, case, rng):
     net = Net(rng, "bfloat16")
     y = write(net, op, behind_convolutions(net, case), case)
@@ -51,7 +58,7 @@ def gradients(net, y, feeds, targets, specs):
     return np.concatenate([g.ravel() for g in plan.gradients()])
 
 
-@pytest.mark.parametrize("op, case", image_cases())
+@pytest.mark.parametrize("op, case", every_case())
 def test_gradients(op, case, rng):
     """Beside those of float32, which test_ops holds against differences of the reference."""
     net = Net(rng)

@@ -1,6 +1,7 @@
-/* Body of the Winograd kernels, included by winograd.c behind vector_body.h, once per instruction
- * set with WIDTH   floats per vector     ROWS, VECTORS   tile of one product held in registers
- *   NAME(x) the name of a function in this version */
+/* Body of the Winograd kernels, included by winograd.c behind vector_body.h and the images' form
+ * in memory (element_f32.h, element_bf16.h), once per instruction set with WIDTH   floats per
+ * vector     ROWS, VECTORS   tile of one product held in registers NAME(x) the name of a function
+ * in this version */
 /* B' along one axis. */
 static inline __attribute__((always_inline)) void NAME(src_axis)(const VEC *d, int step, VEC *out)
 {
@@ -36,15 +37,16 @@ static void NAME(transform_src)(const tl_winograd_image *src, int64_t tiles_h, i
         int64_t n = t / (tiles_h * tiles_w), y0 = t / tiles_w % tiles_h * 4 - top;
         int64_t x0 = t % tiles_w * 4 - left;
         for (int64_t c = 0; c < src->c; c += WIDTH) {
-            const float *from =
-                src->data + (n * (src->c / src->group) + c / src->group) * plane + c % src->group;
+            const ELEMENT *from = (const ELEMENT *)src->data +
+                                  (n * (src->c / src->group) + c / src->group) * plane +
+                                  c % src->group;
             VEC d[36], r[36], column[6];
             for (int64_t y = 0; y < 6; y++)
                 for (int64_t x = 0; x < 6; x++) {
                     bool inside = y0 + y >= 0 && y0 + y < src->h && x0 + x >= 0 && x0 + x < src->w;
-                    d[6 * y + x] =
-                        inside ? NAME(load)(from + ((y0 + y) * src->w + x0 + x) * src->position)
-                               : (VEC){0};
+                    d[6 * y + x] = inside
+                                       ? LOAD(from + ((y0 + y) * src->w + x0 + x) * src->position)
+                                       : (VEC){0};
                 }
 #pragma GCC unroll 6
             for (int i = 0; i < 6; i++)
@@ -122,8 +124,8 @@ static void NAME(transform_dst)(const float *m, int64_t first, int64_t n_rows, i
         int64_t rows = dst->h - y0 < 4 ? dst->h - y0 : 4;
         int64_t columns = dst->w - x0 < 4 ? dst->w - x0 : 4;
         for (int64_t c = 0; c < dst->c; c += WIDTH) {
-            float *to =
-                dst->data + (n * (dst->c / dst->group) + c / dst->group) * plane + c % dst->group;
+            ELEMENT *to = (ELEMENT *)dst->data +
+                          (n * (dst->c / dst->group) + c / dst->group) * plane + c % dst->group;
             const float *from = m + (t - first) * dst->c + c;
             VEC bias = end->bias != NULL ? NAME(load)(end->bias + c) : (VEC){0};
             VEC d[36], r[24], column[4];
@@ -135,13 +137,13 @@ static void NAME(transform_dst)(const float *m, int64_t first, int64_t n_rows, i
             for (int64_t x = 0; x < columns; x++) {
                 NAME(dst_axis)(r + x, 4, column);
                 for (int64_t y = 0; y < rows; y++) {
-                    float *p = to + ((y0 + y) * dst->w + x0 + x) * dst->position;
+                    ELEMENT *p = to + ((y0 + y) * dst->w + x0 + x) * dst->position;
                     VEC value = column[y] + bias;
                     if (end->adds)
-                        value += NAME(load)(p);
+                        value += LOAD(p);
                     if (end->clips)
                         value = NAME(clip)(value, low, high);
-                    NAME(store)(p, value);
+                    STORE(p, value);
                 }
             }
         }
@@ -193,6 +195,11 @@ static const tl_winograd_kernels NAME(kernels) = {
     NAME(multiply),  NAME(transform_dst),
 };
 
+#undef ELEMENT
+#undef LOAD
+#undef STORE
+#undef GET
+#undef PUT
 #undef VEC
 #undef MASK
 #undef WIDTH

@@ -36,8 +36,8 @@ static bool is_plain_3x3(const tl_step *step)
     const tl_attrs *a = &node->attrs;
     return node->kind == TL_OP_conv2d && k[0] == 3 && k[1] == 3 && a->groups == 1 &&
            a->strides[0] == 1 && a->strides[1] == 1 && a->dilation[0] == 1 &&
-           a->dilation[1] == 1 && step->src[0]->dtype == TL_F32 &&
-           step->src[0]->layout != TL_LAYOUT_NCHW && step->src[0]->layout == step->dst->layout;
+           a->dilation[1] == 1 && step->src[0]->layout != TL_LAYOUT_NCHW &&
+           step->src[0]->layout == step->dst->layout;
 }
 
 /* Below 64 channels the transforms cost more than the products save. Below 10 x 10 the 36 matrices
@@ -88,6 +88,7 @@ static int64_t tiles_per_pass(int64_t n_tiles, int64_t per_tile)
 
 /* One convolution: src padded by (top, left) with zeros -> dst. */
 typedef struct convolution {
+    tl_dtype dtype;
     tl_winograd_image src, dst;
     int64_t top, left;
     tl_winograd_end end;
@@ -128,7 +129,7 @@ size_t tl_winograd_work_backward(const tl_step *step)
 /* u: packed kernels; v: room for V and M of a pass. */
 static void run(const convolution *conv, const float *u, float *v)
 {
-    const tl_winograd_kernels *kernels = tl_winograd();
+    const tl_winograd_kernels *kernels = tl_winograd(conv->dtype);
     const tl_winograd_image *src = &conv->src, *dst = &conv->dst;
     int64_t tiles_h = (dst->h + 3) / 4, tiles_w = (dst->w + 3) / 4;
     int64_t all = dst->n * tiles_h * tiles_w;
@@ -163,7 +164,8 @@ void tl_winograd_forward(const tl_step *step, const float *u, const float *bias)
     const tl_variable *kernel = step->node->weights[0];
     const int64_t *pads = step->node->attrs.pads;
     float *work = step->work[TL_WORK_FORWARD];
-    convolution conv = {image_of(step->src[0]),
+    convolution conv = {step->src[0]->dtype,
+                        image_of(step->src[0]),
                         image_of(step->dst),
                         pads[0],
                         pads[2],
@@ -182,8 +184,12 @@ void tl_winograd_backward_data(const tl_step *step, const float *u)
     const tl_variable *kernel = step->node->weights[0];
     const int64_t *pads = step->node->attrs.pads;
     float *work = step->work[TL_WORK_BACKWARD];
-    convolution conv = {
-        image_of(step->dst->diff), image_of(step->diff_src[0]), 2 - pads[0], 2 - pads[2], {0}};
+    convolution conv = {step->dst->dtype,
+                        image_of(step->dst->diff),
+                        image_of(step->diff_src[0]),
+                        2 - pads[0],
+                        2 - pads[2],
+                        {0}};
     if (u == NULL) {
         tl_winograd_pack_transposed(kernel->data, kernel->dims[2], kernel->dims[3], work);
         u = work;
