@@ -1,6 +1,7 @@
 """Ops and networks in bfloat16, on machines that compute in it."""
 
 import numpy as np
+import op_references as ref
 import pytest
 from op_net import Net, check_forward, make_targets, threads, training_plan
 from test_ops import CASES, frozen_net, shapes_of, write
@@ -73,6 +74,27 @@ def test_gradients(op, case, rng):
     assert np.any(got != expected), "nothing was computed in bfloat16"
     error = np.linalg.norm(got - expected) / length
     assert error <= (GRADIENT_AT_KINKS if op in KINKED else GRADIENT)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in ref.ACTIVATIONS if kind != "softmax"])
+def test_activations_of_all_sizes(kind, rng):
+    """Every bfloat16 number from 2^-20 to 2^6, both signs, through a convolution by one."""
+    bits = np.arange(0x3580, 0x4280, dtype=np.uint32)
+    x = both_signs(bits)
+    net = Net(rng, "bfloat16")
+    v = net.conv(net.input((1, x.size, 1)), 1, bias=False)
+    net.variables[0].assign(np.ones((1, 1, 1, 1), np.float32))
+    y = net.act(v, kind)
+    got = net.plan(1, [v, y]).forward([x.reshape(1, 1, -1, 1)])
+    assert np.array_equal(got[0].ravel(), x)
+    expected = net.evaluate([x.reshape(1, 1, -1, 1)])[y]
+    finite = np.abs(expected) < 3e38
+    np.testing.assert_allclose(got[1][finite], expected[finite], rtol=2**-7, atol=2**-12,
+                               err_msg=kind)
+
+
+def both_signs(bits):
+    return np.concatenate([bits << 16, (bits | 0x8000) << 16]).view(np.float32)
 
 
 def test_bits_depend_on_nothing_but_the_image(rng):

@@ -1,8 +1,10 @@
-/* activation: oneDNN's eltwise in any layout; softmax over the last axis here (rows are short). */
+/* activation: oneDNN's eltwise in any layout; softmax over the last axis here (rows are short),
+ * and swish of bfloat16. */
 #include <math.h>
 #include <string.h>
 
 #include "base/alloc.h"
+#include "kernels/swish_bf16.h"
 #include "ops/step.h"
 
 typedef struct activation_state {
@@ -21,6 +23,29 @@ static tl_status infer(const tl_graph *graph, const tl_node *node, tl_value *dst
 static bool is_softmax(const tl_step *step)
 {
     return step->node->attrs.kind == TL_ACT_softmax;
+}
+
+static bool is_bf16_swish(const tl_step *step)
+{
+    return step->node->attrs.kind == TL_ACT_swish && !step->node->attrs.has_alpha &&
+           step->dst->dtype == TL_BF16;
+}
+
+#define BLOCK ((int64_t)1 << 13) /* values a thread takes at a time */
+
+/* to = swish(x), or diff times its slope at x. */
+static void swish_bf16(const tl_tensor *x, const tl_tensor *diff, const tl_tensor *to)
+{
+    int64_t n = tl_tensor_count(x);
+#pragma omp parallel for schedule(static) if (n > BLOCK)
+    for (int64_t at = 0; at < n; at += BLOCK) {
+        int64_t part = n - at < BLOCK ? n - at : BLOCK;
+        if (diff == NULL)
+            tl_swish_bf16(tl_tensor_at(x, at), tl_tensor_at(to, at), part);
+        else
+            tl_swish_backward_bf16(tl_tensor_at(x, at), tl_tensor_at(diff, at),
+                                   tl_tensor_at(to, at), part);
+    }
 }
 
 /* What softmax and ReLU let through shows in the result, which the next layer keeps anyway. */
@@ -47,7 +72,7 @@ static bool takes_bf16(const tl_graph *graph, const tl_node *node, bool training
 
 static tl_status create(tl_build *build, tl_step *step, tl_error *err)
 {
-    if (is_softmax(step))
+    if (is_softmax(step) || is_bf16_swish(step))
         return TL_OK;
     TL_TRY(tl_calloc(&step->state, 1, sizeof(activation_state), "an activation", err));
     activation_state *state = step->state;
@@ -121,6 +146,10 @@ static void softmax_row(const float *src, float *dst, int64_t n)
 
 static tl_status forward(tl_step *step, const tl_run *run, tl_error *err)
 {
+    if (is_bf16_swish(step)) {
+        swish_bf16(step->src[0], NULL, step->dst);
+        return TL_OK;
+    }
     if (!is_softmax(step))
         return tl_primitive_run(&((activation_state *)step->state)->forward, run, step->name, err);
     int64_t n = step->dst->dims[step->dst->rank - 1];
@@ -136,6 +165,10 @@ static tl_status backward(tl_step *step, const tl_run *run, tl_error *err)
 {
     if (step->diff_src[0] == NULL)
         return TL_OK;
+    if (is_bf16_swish(step)) {
+        swish_bf16(step->kept_src[0], step->dst->diff, step->diff_src[0]);
+        return TL_OK;
+    }
     if (!is_softmax(step))
         return tl_primitive_run(&((activation_state *)step->state)->backward, run, step->name,
                                 err);

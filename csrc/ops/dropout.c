@@ -14,6 +14,11 @@ static tl_status infer(const tl_graph *graph, const tl_node *node, tl_value *dst
     return TL_OK;
 }
 
+static bool keeps(const tl_attrs *a, const tl_run *run, int64_t number)
+{
+    return tl_rng_uniform(a->seed, run->seed, (uint64_t)number) >= a->rate;
+}
+
 /* An element's number is its place in Keras' order, whatever the layout: inference and training
  * plans, and machines with other layouts, draw one mask. */
 static void apply(const tl_step *step, const tl_run *run, const tl_tensor *from, tl_tensor *to)
@@ -26,10 +31,11 @@ static void apply(const tl_step *step, const tl_run *run, const tl_tensor *from,
     for (int64_t r = 0; r < c.outer * c.blocks * c.inner; r++) { /* runs of `width` channels */
         int64_t image = r / c.inner / c.blocks, block = r / c.inner % c.blocks;
         int64_t first = (image * c.inner + r % c.inner) * c.n + block * c.width;
+        bool kept = a->per_sample && keeps(a, run, first / per_row);
         for (int64_t i = 0; i < c.width; i++) {
-            uint64_t draw = (uint64_t)(a->per_sample ? first / per_row : first + i);
             float value = tl_tensor_get(from, r * c.stride + i);
-            bool kept = tl_rng_uniform(a->seed, run->seed, draw) >= a->rate;
+            if (!a->per_sample)
+                kept = keeps(a, run, first + i);
             tl_tensor_set(to, r * c.stride + i, kept ? value * keep : 0.f);
         }
     }
