@@ -25,7 +25,7 @@ SOURCES = [f"{folder}/**" for folder in (".ci", "benchmarks", "csrc", "docs", "n
 SOURCES += ["*.md", "*.cff", ".clang-format"]
 INSTALL = "build-essential pkg-config libjpeg-dev libpng-dev python3-dev"
 WARNINGS = """-Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wundef -Wvla
-    -Wimplicit-fallthrough -Wno-unused-parameter""".split()
+    -Wpointer-arith -Wimplicit-fallthrough -Wno-unused-parameter""".split()
 # Contraction would change the pixels that are to equal TensorFlow's (resize), so image/ forbids it.
 FOLDER_FLAGS = {"csrc/image": ["-ffp-contract=off"]}
 JPEG = "#include <stdio.h>\n#include <jpeglib.h>\n%s\nint main(void) { return !jpeg_std_error; }"

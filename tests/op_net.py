@@ -13,6 +13,8 @@ from tlfast import _core
 
 # float32 rounding of sums over some hundred products, relative to the largest value.
 FORWARD = 1e-5
+# The same in bfloat16, whose numbers have 8 bits: sources, kernels and results are rounded.
+FORWARD_BF16 = 2e-2
 LOSS = 2e-6
 # of directional derivatives, relative to the length of the gradient; float32 backward passes.
 GRADIENT = 2e-4
@@ -44,8 +46,9 @@ def assert_close(got, expected, tolerance=FORWARD, what=""):
 class Net:
     """A list of (op, inputs, weights, attributes); value i is made by entry i."""
 
-    def __init__(self, rng):
+    def __init__(self, rng, dtype="float32"):
         self.rng = rng
+        self.dtype = dtype  # what the nodes ask for
         self.nodes = []
         self.shapes = []  # without batch
         self.feeds = []
@@ -107,9 +110,13 @@ class Net:
 
     # ---- computing it
 
+    def tolerance(self, float32, bfloat16):
+        return bfloat16 if self.dtype == "bfloat16" else float32
+
     def lower(self, batch):
         """(graph, values of the feeds)."""
         graph = _core.Graph(batch)
+        graph.dtype = self.dtype
         for i, (op, inputs, weights, attrs) in enumerate(self.nodes):
             if op == "input":
                 graph.input(self.shapes[i], f"input_{i}")
@@ -150,8 +157,9 @@ class Net:
         return _core.Plan(graph, feeds, tuple(outputs), pool or _core.Pool(), **more)
 
 
-def check_forward(net, outputs, batch=2, feeds=None, seed=0, tolerance=FORWARD):
+def check_forward(net, outputs, batch=2, feeds=None, seed=0, tolerance=None):
     """Inference plan against the reference; returns the plan."""
+    tolerance = tolerance or net.tolerance(FORWARD, FORWARD_BF16)
     feeds = net.draw(batch) if feeds is None else feeds
     plan = net.plan(batch, outputs)
     expected = net.evaluate(feeds, run_seed=seed)
@@ -222,8 +230,10 @@ def check_gradients(net, outputs, specs=None, batch=2, trainable=None, weights=N
         assert np.array_equal(v.numpy(), w), "a step at learning rate 0 changed a weight"
     _, expected_losses, values = total()
     for v, y in zip(outputs, got, strict=True):
-        assert_close(y, values[v], FORWARD, f"training value {v} {net.nodes[v][0]}")
-    np.testing.assert_allclose(losses, expected_losses, rtol=LOSS, atol=LOSS)
+        tolerance = net.tolerance(FORWARD, FORWARD_BF16)
+        assert_close(y, values[v], tolerance, f"training value {v} {net.nodes[v][0]}")
+    tolerance = net.tolerance(LOSS, FORWARD_BF16)
+    np.testing.assert_allclose(losses, expected_losses, rtol=tolerance, atol=tolerance)
     flat = {id(v) for v in flat}
     for v, g in zip(trainable, gradients, strict=True):
         check_direction(net, v, g, lambda changed: total(changed)[0], directions)

@@ -85,7 +85,7 @@ def test_variables_that_slow_it_down():
 # ---- other machines ------------------------------------------------------------------------------
 
 GOOD = {
-    "cpu": {"isa": 7, "in use": "AVX2", "features": ["avx2"], "model": "a CPU"},
+    "cpu": {"isa": 7, "in use": "AVX2", "bfloat16": False, "features": ["avx2"], "model": "a CPU"},
     "threads": {"processors": 8, "affinity": 8, "quota": None, "usable": 8,
                 "OMP_NUM_THREADS": None, "wanted": 8, "team": 8},
     "memory": {"total": 1 << 34, "available": 1 << 33, "container limit": None,

@@ -28,9 +28,9 @@ except RuntimeError as _reason:
 
 # Public sub-modules, as in Keras, and names that live in one of the modules behind them.
 _MODULES = (
-    "activations", "applications", "backend", "callbacks", "data", "initializers", "layers",
-    "losses", "metrics", "models", "optimizers", "preprocessing", "regularizers", "saving",
-    "testing", "utils", "weights",
+    "activations", "applications", "backend", "callbacks", "config", "data", "initializers",
+    "layers", "losses", "metrics", "mixed_precision", "models", "optimizers", "preprocessing",
+    "regularizers", "saving", "testing", "utils", "weights",
 )
 _NAMES = {
     "compare": "comparison",
@@ -38,6 +38,7 @@ _NAMES = {
     "Model": "models",
     "Sequential": "models",
     "Layer": "layers",
+    "DTypePolicy": "_dtype_policy",
     "Variable": "_variable",
     "KerasTensor": "_tensor",
     "Loss": "losses",
@@ -62,11 +63,13 @@ if TYPE_CHECKING:  # The same names for type checkers; tests/test_api.py holds b
     from tlfast import applications as applications
     from tlfast import backend as backend
     from tlfast import callbacks as callbacks
+    from tlfast import config as config
     from tlfast import data as data
     from tlfast import initializers as initializers
     from tlfast import layers as layers
     from tlfast import losses as losses
     from tlfast import metrics as metrics
+    from tlfast import mixed_precision as mixed_precision
     from tlfast import models as models
     from tlfast import optimizers as optimizers
     from tlfast import preprocessing as preprocessing
@@ -75,6 +78,7 @@ if TYPE_CHECKING:  # The same names for type checkers; tests/test_api.py holds b
     from tlfast import testing as testing
     from tlfast import utils as utils
     from tlfast import weights as weights
+    from tlfast._dtype_policy import DTypePolicy as DTypePolicy
     from tlfast._tensor import KerasTensor as KerasTensor
     from tlfast._variable import Variable as Variable
     from tlfast._warnings import DataWarning as DataWarning

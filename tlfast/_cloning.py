@@ -26,7 +26,7 @@ def clone_between(inputs: Any, outputs: Any) -> tuple[Any, Any]:
         if not isinstance(x, KerasTensor):
             return x
         if id(x) not in copies:
-            copies[id(x)] = KerasTensor(x.shape, name=f"{x.name}_clone")
+            copies[id(x)] = KerasTensor(x.shape, x.dtype, name=f"{x.name}_clone")
             copies[id(x)]._keras_history = x._keras_history
         return copies[id(x)]
 

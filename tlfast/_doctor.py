@@ -104,6 +104,7 @@ def _cpu(broken: list[dict[str, str]]) -> dict[str, Any]:
         "features": [name for name in _FEATURES if name in has] if flags else None,
         "isa": isa,
         "in use": _ISA.get(isa, f"{isa:#x}"),
+        "bfloat16": _core.has_bfloat16(),
     }
 
 

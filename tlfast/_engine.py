@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from tlfast import _core
+from tlfast import _core, _dtype_policy
 from tlfast._algorithms import algorithm_choices
 from tlfast._direct_calls import next_seed
 from tlfast._features import FeatureCache, FeatureStore, page_out
@@ -87,6 +87,7 @@ def lower(
         training: whether dropout and augmentation are active; None: augmentation only.
     """
     graph = _core.Graph(batch)
+    graph.dtype = layer.compute_dtype
     inputs = [graph.input(tuple(shape), f"input_{i}") for i, shape in enumerate(shapes)]
     outputs = _values(layer.lower(graph, inputs, training))
     return _Lowered(graph, tuple(inputs), outputs)
@@ -148,7 +149,7 @@ class _Cut:
         self.shapes = [graph.shape(v)[1:] for v in self.values]
         place = {v: i for i, v in enumerate(before)}
         self.signature = (
-            tuple((op, name, tuple(place[s] for s in src), kind) for op, name, src, kind in nodes),
+            tuple((n[0], n[1], tuple(place[s] for s in n[2]), *n[3:]) for n in nodes),
             tuple(place.get(v) for v in self.values),
         )
 
@@ -193,6 +194,7 @@ class Engine:
         self._trainable: list[Any] = []
         self._flags: tuple[bool, ...] = ()
         self._setting: tuple[Any, ...] | None = None
+        self._policies = _dtype_policy.changes()
         self._keeps = False
         self._said: set[str] = set()
         self._inputs = InputWatch(model)
@@ -209,8 +211,17 @@ class Engine:
         return made
 
     def _lower(self, shapes: tuple[Any, ...], batch: int, training: bool) -> _Lowered:
+        self._see_policies()
         key = (shapes, batch, training, self._flags if training else ())
         return self._kept(self._lowered, key, lambda: lower(self.model, shapes, batch, training))
+
+    def _see_policies(self) -> None:
+        """Forget everything that was made before a layer got another dtype policy."""
+        if self._policies != _dtype_policy.changes():
+            self._policies = _dtype_policy.changes()
+            for table in (self._lowered, self._cuts, self._plans):
+                table.clear()
+            self._pool = _core.Pool()
 
     def _plan(self, key: object, make: Callable[[], Any]) -> Any:
         algorithm_choices()  # the core's table is in place before its first plan
@@ -228,6 +239,7 @@ class Engine:
         )
 
     def _cut(self, shapes: tuple[Any, ...], training: bool) -> _Cut:
+        self._see_policies()
         key = (shapes, training, self._flags)
         if key not in self._cuts:
             if len(self._cuts) > _MAX_PLANS:

@@ -71,6 +71,7 @@ class Graph:
         for node in self.nodes:
             if node.is_input:
                 continue
+            g.dtype = node.operation.compute_dtype
             results = node.operation.lower_node(
                 g, node, [values[id(t)] for t in node.input_tensors], training
             )

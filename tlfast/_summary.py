@@ -215,6 +215,10 @@ def _footer(model: Any) -> list[str]:
     hidden = hidden_names(model)
     if hidden:
         lines.append(f" Backbone: {', '.join(hidden)}")
+    layers = [layer for layer in model._flatten_layers() if not hasattr(layer, "layers")]
+    mixed = sum(layer.compute_dtype == "bfloat16" for layer in layers)
+    if mixed:
+        lines.append(f" Computed in bfloat16 (mixed_bfloat16): {mixed} of {len(layers)} layers")
     return lines
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlfast import _model_config, _pickling
+from tlfast import _dtype_policy, _model_config, _pickling
 from tlfast._cloning import clone_between, clone_model, starts_model
 from tlfast._errors import did_you_mean
 from tlfast._graph import Graph
@@ -23,7 +23,7 @@ from tlfast._tensor import (
 )
 from tlfast._variable import collect_dropped_models
 from tlfast.layers._base import Layer
-from tlfast.layers._checks import dtype_config, shape_hint
+from tlfast.layers._checks import shape_hint
 from tlfast.layers.core import Input, InputLayer
 from tlfast.training import Trainer
 
@@ -291,7 +291,7 @@ class Model(Trainer, Layer):
         graph = self._require_graph()
         inputs = flatten(args[0])
         if all(x.shape == ref.shape for x, ref in zip(inputs, graph.inputs, strict=True)):
-            outputs = [KerasTensor(x.shape) for x in graph.outputs]
+            outputs = [KerasTensor(x.shape, x.dtype) for x in graph.outputs]
         else:
             outputs = graph.replay(
                 inputs, lambda op, args, kwargs: op.compute_output_spec(*args, **kwargs)
@@ -586,7 +586,7 @@ class Sequential(Model):
         config = {
             "name": self.name,
             "trainable": self.trainable,
-            "dtype": dtype_config(),
+            "dtype": _dtype_policy.config_of(self.dtype_policy),
             "layers": [serialize(layer) for layer in self._stack],
         }
         if self._graph is not None:

@@ -9,6 +9,7 @@ import numpy as np
 from tlfast import (
     _backbones,
     _class_names,
+    _dtype_policy,
     _keras2,
     _registry,
     _stored_compile,
@@ -70,6 +71,7 @@ class Trainer(FineTuning, BatchCalls, StepCosts):
         steps_per_execution: int = 1,
         jit_compile: str | bool | None = "auto",
         auto_scale_loss: bool = True,
+        precision: Any = None,
         **kwargs: Any,
     ) -> None:
         """Choose the optimizer, the losses and the metrics.
@@ -88,12 +90,17 @@ class Trainer(FineTuning, BatchCalls, StepCosts):
             run_eagerly: only False: a step always runs in the compiled core.
             steps_per_execution: only 1.
             jit_compile: without effect: a step is always planned ahead.
-            auto_scale_loss: without effect: there is no half-precision training that needs it.
+            auto_scale_loss: without effect: bfloat16 has the exponents of float32, and no loss
+                needs scaling.
+            precision: "mixed_bfloat16" or "float32": the dtype policy that all layers of the model
+                get, now and in the files it is saved to; None leaves them their own. Not in
+                Keras, where a policy is chosen before the layers are made.
 
         Raises:
             ValueError: an unknown optimizer, loss or metric, with the closest known name.
             TypeError: an unknown argument.
-            NotImplementedError: an option of Keras that tlfast does not have.
+            NotImplementedError: an option of Keras that tlfast does not have, or bfloat16 on a
+                machine that would emulate it.
         """
         _registry.refuse_unknown("compile", kwargs, _arguments(Trainer.compile))
         if run_eagerly:
@@ -109,11 +116,16 @@ class Trainer(FineTuning, BatchCalls, StepCosts):
         if metrics is None and _keras2.are_names(loss_weights):
             _keras2.say("compile(optimizer, loss, metrics)", "compile(optimizer, loss, metrics=)")
             metrics, loss_weights = loss_weights, None
+        policy = None
+        if precision is not None:
+            policy = _dtype_policy.supported(_dtype_policy.get(precision, "compile(precision=)"))
         made_optimizer = optimizers.get(optimizer)
         losses = None if loss is None else CompiledLosses(loss, loss_weights)
         compiled_metrics = CompiledMetrics(metrics, weighted_metrics)
         if losses is not None and self.built:
             losses.build(self._output_names_or_default(), self._output_shapes(), None)
+        for layer in self._flatten_layers() if policy is not None else ():
+            layer.dtype_policy = policy
         self.optimizer = made_optimizer
         self.loss = loss
         self._losses = losses

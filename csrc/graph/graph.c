@@ -116,7 +116,7 @@ tl_status tl_graph_add(tl_graph *graph, tl_op_kind kind, tl_shape_fn infer, cons
                        int n_src, const int *src, int n_weights, tl_variable *const *weights,
                        const tl_attrs *attrs, int *value, tl_error *err)
 {
-    tl_node node = {.kind = kind, .n_src = n_src, .attrs = *attrs};
+    tl_node node = {.kind = kind, .n_src = n_src, .attrs = *attrs, .dtype = graph->dtype};
     tl_value dst = {.producer = graph->n_nodes};
     tl_status status = TL_OK;
     for (int i = 0; i < n_src; i++)

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/dtype.h"
 #include "base/status.h"
 #include "graph/variable.h"
 
@@ -69,10 +70,12 @@ typedef struct tl_node {
     int dst;                              /* value */
     tl_variable *weights[TL_MAX_WEIGHTS]; /* retained; NULL where absent */
     tl_attrs attrs;
+    tl_dtype dtype; /* TL_BF16: may be computed in it, where the plan finds that possible */
 } tl_node;
 
 typedef struct tl_graph {
     int64_t batch;
+    tl_dtype dtype; /* of the nodes added from now on */
     int n_nodes, cap_nodes;
     tl_node *nodes; /* node i makes value i: one value per node */
     tl_value *values;

@@ -1,10 +1,13 @@
 #include "kernels/depthwise.h"
 
+#include <immintrin.h>
+
 #include "kernels/kernels.h"
 
 #define WIDTH 4
 #define NAME(x) x##_base
 #include "kernels/vector_body.h"
+#include "kernels/element_f32.h"
 #include "kernels/depthwise_body.h"
 
 #pragma GCC push_options
@@ -12,6 +15,7 @@
 #define WIDTH 8
 #define NAME(x) x##_avx2
 #include "kernels/vector_body.h"
+#include "kernels/element_f32.h"
 #include "kernels/depthwise_body.h"
 #pragma GCC pop_options
 
@@ -20,11 +24,23 @@
 #define WIDTH 16
 #define NAME(x) x##_avx512
 #include "kernels/vector_body.h"
+#include "kernels/element_f32.h"
 #include "kernels/depthwise_body.h"
 #pragma GCC pop_options
 
-tl_depthwise_weights_fn tl_depthwise_weights(void)
+#pragma GCC push_options
+#pragma GCC target("arch=x86-64-v4,avx512bf16,prefer-vector-width=512")
+#define WIDTH 16
+#define NAME(x) x##_bf16
+#include "kernels/vector_body.h"
+#include "kernels/element_bf16.h"
+#include "kernels/depthwise_body.h"
+#pragma GCC pop_options
+
+tl_depthwise_weights_fn tl_depthwise_weights(tl_dtype dtype)
 {
+    if (dtype == TL_BF16)
+        return weights_bf16;
     static const tl_depthwise_weights_fn all[TL_ISA_COUNT] = {weights_base, weights_avx2,
                                                               weights_avx512};
     return all[tl_kernel_isa()];

@@ -5,6 +5,8 @@
 
 #include <stdint.h>
 
+#include "base/dtype.h"
+
 #define TL_DEPTHWISE_MAX 64 /* kernel rows x columns */
 
 typedef struct tl_depthwise_shape {
@@ -15,10 +17,10 @@ typedef struct tl_depthwise_shape {
 } tl_depthwise_shape;
 
 /* Adds one image's part to sum[kernel_h * kernel_w * block]: one channel block of src (h, w,
- * block) and diff_dst (out_h, out_w, block). */
-typedef void (*tl_depthwise_weights_fn)(const tl_depthwise_shape *shape, const float *src,
-                                        const float *diff_dst, float *sum);
+ * block) and diff_dst (out_h, out_w, block) of one type (TL_F32 or TL_BF16). */
+typedef void (*tl_depthwise_weights_fn)(const tl_depthwise_shape *shape, const void *src,
+                                        const void *diff_dst, float *sum);
 
-tl_depthwise_weights_fn tl_depthwise_weights(void);
+tl_depthwise_weights_fn tl_depthwise_weights(tl_dtype dtype);
 
 #endif

@@ -4,12 +4,17 @@
 #ifndef TL_KERNELS_KERNELS_H
 #define TL_KERNELS_KERNELS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum { TL_ISA_BASE, TL_ISA_AVX2, TL_ISA_AVX512, TL_ISA_COUNT };
 
 /* One of the above; oneDNN must be loaded. */
 int tl_kernel_isa(void);
+
+/* Has this machine instructions for bfloat16? oneDNN emulates them elsewhere, which is slower than
+ * float32, so plans refuse. Where it is true, so is TL_ISA_AVX512. */
+bool tl_has_bf16(void);
 
 /* Columns [u0, u1) of dst (rows, units) = src (rows, in) x kernel (in, units) + bias (or NULL).
  * Every element is one sum over `in` in ascending order: bits depend on no other row, and on no

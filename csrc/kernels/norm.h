@@ -1,10 +1,12 @@
 /* Loops of batch norm and of sums of tensors. Positions are rows of `width` channels, `stride`
- * floats apart: a channel block of a blocked tensor (width = stride = block) or a group of
+ * numbers apart: a channel block of a blocked tensor (width = stride = block) or a group of
  * channels of a row-major one. */
 #ifndef TL_KERNELS_NORM_H
 #define TL_KERNELS_NORM_H
 
 #include <stdint.h>
+
+#include "base/dtype.h"
 
 #define TL_NORM_WIDTH 16 /* the widest group */
 
@@ -15,27 +17,30 @@ typedef struct tl_norm_map {
     float low, high;
 } tl_norm_map;
 
+/* Numbers of one type, see tl_norm; sums and statistics are kept in float and double. */
 typedef struct tl_norm_kernels {
     /* adds sum(x - origin) and sum((x - origin)^2) of n positions */
-    void (*moments)(const float *x, int64_t n, int64_t stride, int width, const float *origin,
+    void (*moments)(const void *x, int64_t n, int64_t stride, int width, const float *origin,
                     double *sum, double *squares);
-    void (*sums)(const float *x, int64_t n, int64_t stride, int width, double *sum); /* adds */
-    void (*apply)(const float *x, float *y, int64_t n, int64_t stride, int width,
+    /* adds */
+    void (*sums)(const void *x, int64_t n, int64_t stride, int width, double *sum);
+    void (*apply)(const void *x, void *y, int64_t n, int64_t stride, int width,
                   const tl_norm_map *map);
     /* the same for whole rows of `width` channels, from rows x_stride apart to rows y_stride apart
      */
-    void (*map_rows)(const float *x, float *y, int64_t rows, int64_t x_stride, int64_t y_stride,
+    void (*map_rows)(const void *x, void *y, int64_t rows, int64_t x_stride, int64_t y_stride,
                      int64_t width, const float *scale, const float *shift, float low, float high);
     /* adds sum(dy) and sum(dy * (x - origin)); dy counts where the map did not clip */
-    void (*gradients)(const float *x, const float *dy, int64_t n, int64_t stride, int width,
+    void (*gradients)(const void *x, const void *dy, int64_t n, int64_t stride, int width,
                       const float *origin, const tl_norm_map *map, double *sum, double *product);
     /* dx = a * dy + b * x + c, dy counted as above */
-    void (*pull_back)(const float *x, const float *dy, float *dx, int64_t n, int64_t stride,
+    void (*pull_back)(const void *x, const void *dy, void *dx, int64_t n, int64_t stride,
                       int width, const float *a, const float *b, const float *c,
                       const tl_norm_map *map);
-    void (*add)(float *sum, const float *a, const float *b, int64_t n); /* sum may be a or b */
+    void (*add)(void *sum, const void *a, const void *b, int64_t n); /* sum may be a or b */
 } tl_norm_kernels;
 
-const tl_norm_kernels *tl_norm(void);
+/* For tensors of TL_F32, or TL_BF16 where tl_has_bf16. */
+const tl_norm_kernels *tl_norm(tl_dtype dtype);
 
 #endif

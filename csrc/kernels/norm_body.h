@@ -1,4 +1,5 @@
-/* Body of the batch norm kernels, included by norm.c behind vector_body.h. Sums are kept in float
+/* Body of the batch norm kernels, included by norm.c behind vector_body.h and the numbers' form in
+ * memory, element_f32.h or element_bf16.h. Sums are kept in float
  * for CHUNK positions, then added in double: one order always. A width that is no multiple of
  * WIDTH ends in single channels. */
 
@@ -12,16 +13,17 @@ static inline __attribute__((always_inline)) void NAME(add_double)(double *to, V
         to[i] += x[i];
 }
 
-static void NAME(moments)(const float *x, int64_t n, int64_t stride, int width,
+static void NAME(moments)(const void *from, int64_t n, int64_t stride, int width,
                           const float *origin, double *sum, double *squares)
 {
+    const ELEMENT *x = from;
     for (int64_t p0 = 0; p0 < n; p0 += CHUNK) {
         int64_t p1 = n - p0 < CHUNK ? n : p0 + CHUNK;
         GROUPS(width)
         {
             VEC o = NAME(load)(origin + k), s = {0}, q = {0};
             for (int64_t p = p0; p < p1; p++) {
-                VEC d = NAME(load)(x + p * stride + k) - o;
+                VEC d = LOAD(x + p * stride + k) - o;
                 s += d;
                 q += d * d;
             }
@@ -32,7 +34,7 @@ static void NAME(moments)(const float *x, int64_t n, int64_t stride, int width,
         {
             float s = 0, q = 0;
             for (int64_t p = p0; p < p1; p++) {
-                float d = x[p * stride + k] - origin[k];
+                float d = GET(x + p * stride + k) - origin[k];
                 s += d;
                 q += d * d;
             }
@@ -42,22 +44,23 @@ static void NAME(moments)(const float *x, int64_t n, int64_t stride, int width,
     }
 }
 
-static void NAME(sums)(const float *x, int64_t n, int64_t stride, int width, double *sum)
+static void NAME(sums)(const void *from, int64_t n, int64_t stride, int width, double *sum)
 {
+    const ELEMENT *x = from;
     for (int64_t p0 = 0; p0 < n; p0 += CHUNK) {
         int64_t p1 = n - p0 < CHUNK ? n : p0 + CHUNK;
         GROUPS(width)
         {
             VEC s = {0};
             for (int64_t p = p0; p < p1; p++)
-                s += NAME(load)(x + p * stride + k);
+                s += LOAD(x + p * stride + k);
             NAME(add_double)(sum + k, s);
         }
         SINGLES(width)
         {
             float s = 0;
             for (int64_t p = p0; p < p1; p++)
-                s += x[p * stride + k];
+                s += GET(x + p * stride + k);
             sum[k] += s;
         }
     }
@@ -68,36 +71,40 @@ static inline float NAME(clip_one)(float x, const tl_norm_map *map)
     return x < map->low ? map->low : x > map->high ? map->high : x;
 }
 
-static void NAME(apply)(const float *x, float *y, int64_t n, int64_t stride, int width,
+static void NAME(apply)(const void *from, void *to, int64_t n, int64_t stride, int width,
                         const tl_norm_map *map)
 {
+    const ELEMENT *x = from;
+    ELEMENT *y = to;
     VEC low = (VEC){0} + map->low, high = (VEC){0} + map->high;
     GROUPS(width)
     {
         VEC a = NAME(load)(map->scale + k), b = NAME(load)(map->shift + k);
         for (int64_t p = 0; p < n; p++)
-            NAME(store)
-        (y + p * stride + k, NAME(clip)(NAME(load)(x + p * stride + k) * a + b, low, high));
+            STORE(y + p * stride + k, NAME(clip)(LOAD(x + p * stride + k) * a + b, low, high));
     }
     SINGLES(width)
     for (int64_t p = 0; p < n; p++)
-        y[p * stride + k] = NAME(clip_one)(x[p * stride + k] * map->scale[k] + map->shift[k], map);
+        PUT(y + p * stride + k,
+            NAME(clip_one)(GET(x + p * stride + k) * map->scale[k] + map->shift[k], map));
 }
 
-static void NAME(map_rows)(const float *x, float *y, int64_t rows, int64_t x_stride,
+static void NAME(map_rows)(const void *from, void *to, int64_t rows, int64_t x_stride,
                            int64_t y_stride, int64_t width, const float *scale, const float *shift,
                            float low, float high)
 {
+    const ELEMENT *x = from;
+    ELEMENT *y = to;
     VEC lows = (VEC){0} + low, highs = (VEC){0} + high;
     for (int64_t r = 0; r < rows; r++, x += x_stride, y += y_stride) {
         int64_t k = 0;
         for (; k + WIDTH <= width; k += WIDTH) {
-            VEC z = NAME(load)(x + k) * NAME(load)(scale + k) + NAME(load)(shift + k);
-            NAME(store)(y + k, NAME(clip)(z, lows, highs));
+            VEC z = LOAD(x + k) * NAME(load)(scale + k) + NAME(load)(shift + k);
+            STORE(y + k, NAME(clip)(z, lows, highs));
         }
         for (; k < width; k++) {
-            float z = x[k] * scale[k] + shift[k];
-            y[k] = z < low ? low : z > high ? high : z;
+            float z = GET(x + k) * scale[k] + shift[k];
+            PUT(y + k, z < low ? low : z > high ? high : z);
         }
     }
 }
@@ -116,10 +123,11 @@ static inline float NAME(through_one)(float dy, float x, const tl_norm_map *map,
     return z > map->low && z < map->high ? dy : 0.f;
 }
 
-static void NAME(gradients)(const float *x, const float *dy, int64_t n, int64_t stride, int width,
-                            const float *origin, const tl_norm_map *map, double *sum,
+static void NAME(gradients)(const void *from, const void *diff, int64_t n, int64_t stride,
+                            int width, const float *origin, const tl_norm_map *map, double *sum,
                             double *product)
 {
+    const ELEMENT *x = from, *dy = diff;
     VEC low = (VEC){0} + map->low, high = (VEC){0} + map->high;
     for (int64_t p0 = 0; p0 < n; p0 += CHUNK) {
         int64_t p1 = n - p0 < CHUNK ? n : p0 + CHUNK;
@@ -128,8 +136,8 @@ static void NAME(gradients)(const float *x, const float *dy, int64_t n, int64_t 
             VEC o = NAME(load)(origin + k), a = NAME(load)(map->scale + k);
             VEC b = NAME(load)(map->shift + k), s = {0}, q = {0};
             for (int64_t p = p0; p < p1; p++) {
-                VEC v = NAME(load)(x + p * stride + k);
-                VEC d = NAME(through)(NAME(load)(dy + p * stride + k), v, a, b, low, high);
+                VEC v = LOAD(x + p * stride + k);
+                VEC d = NAME(through)(LOAD(dy + p * stride + k), v, a, b, low, high);
                 s += d;
                 q += d * (v - o);
             }
@@ -140,8 +148,8 @@ static void NAME(gradients)(const float *x, const float *dy, int64_t n, int64_t 
         {
             float s = 0, q = 0;
             for (int64_t p = p0; p < p1; p++) {
-                float v = x[p * stride + k];
-                float d = NAME(through_one)(dy[p * stride + k], v, map, k);
+                float v = GET(x + p * stride + k);
+                float d = NAME(through_one)(GET(dy + p * stride + k), v, map, k);
                 s += d;
                 q += d * (v - origin[k]);
             }
@@ -151,35 +159,40 @@ static void NAME(gradients)(const float *x, const float *dy, int64_t n, int64_t 
     }
 }
 
-static void NAME(pull_back)(const float *x, const float *dy, float *dx, int64_t n, int64_t stride,
-                            int width, const float *a, const float *b, const float *c,
-                            const tl_norm_map *map)
+static void NAME(pull_back)(const void *from, const void *diff, void *to, int64_t n,
+                            int64_t stride, int width, const float *a, const float *b,
+                            const float *c, const tl_norm_map *map)
 {
+    const ELEMENT *x = from, *dy = diff;
+    ELEMENT *dx = to;
     VEC low = (VEC){0} + map->low, high = (VEC){0} + map->high;
     GROUPS(width)
     {
         VEC va = NAME(load)(a + k), vb = NAME(load)(b + k), vc = NAME(load)(c + k);
         VEC scale = NAME(load)(map->scale + k), shift = NAME(load)(map->shift + k);
         for (int64_t p = 0; p < n; p++) {
-            VEC v = NAME(load)(x + p * stride + k);
-            VEC d = NAME(through)(NAME(load)(dy + p * stride + k), v, scale, shift, low, high);
-            NAME(store)(dx + p * stride + k, va * d + vb * v + vc);
+            VEC v = LOAD(x + p * stride + k);
+            VEC d = NAME(through)(LOAD(dy + p * stride + k), v, scale, shift, low, high);
+            STORE(dx + p * stride + k, va * d + vb * v + vc);
         }
     }
     SINGLES(width)
     for (int64_t p = 0; p < n; p++) {
-        float v = x[p * stride + k], d = NAME(through_one)(dy[p * stride + k], v, map, k);
-        dx[p * stride + k] = a[k] * d + b[k] * v + c[k];
+        float v = GET(x + p * stride + k);
+        float d = NAME(through_one)(GET(dy + p * stride + k), v, map, k);
+        PUT(dx + p * stride + k, a[k] * d + b[k] * v + c[k]);
     }
 }
 
-static void NAME(add)(float *sum, const float *a, const float *b, int64_t n)
+static void NAME(add)(void *to, const void *first, const void *other, int64_t n)
 {
+    const ELEMENT *a = first, *b = other;
+    ELEMENT *sum = to;
     int64_t i = 0;
     for (; i + WIDTH <= n; i += WIDTH)
-        NAME(store)(sum + i, NAME(load)(a + i) + NAME(load)(b + i));
+        STORE(sum + i, LOAD(a + i) + LOAD(b + i));
     for (; i < n; i++)
-        sum[i] = a[i] + b[i];
+        PUT(sum + i, GET(a + i) + GET(b + i));
 }
 
 static const tl_norm_kernels NAME(kernels) = {NAME(moments),  NAME(sums),      NAME(apply),
@@ -188,6 +201,11 @@ static const tl_norm_kernels NAME(kernels) = {NAME(moments),  NAME(sums),      N
 
 #undef GROUPS
 #undef SINGLES
+#undef ELEMENT
+#undef LOAD
+#undef STORE
+#undef GET
+#undef PUT
 #undef VEC
 #undef MASK
 #undef WIDTH

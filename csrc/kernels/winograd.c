@@ -1,5 +1,6 @@
 #include "kernels/winograd.h"
 
+#include <immintrin.h>
 #include <stddef.h>
 
 #include "kernels/kernels.h"
@@ -18,6 +19,7 @@
 #define SUM_ROWS 4
 #define NAME(x) x##_base
 #include "kernels/vector_body.h"
+#include "kernels/element_f32.h"
 #include "kernels/winograd_body.h"
 
 #pragma GCC push_options
@@ -28,6 +30,7 @@
 #define SUM_ROWS 4
 #define NAME(x) x##_avx2
 #include "kernels/vector_body.h"
+#include "kernels/element_f32.h"
 #include "kernels/winograd_body.h"
 #pragma GCC pop_options
 
@@ -39,11 +42,26 @@
 #define SUM_ROWS 8
 #define NAME(x) x##_avx512
 #include "kernels/vector_body.h"
+#include "kernels/element_f32.h"
 #include "kernels/winograd_body.h"
 #pragma GCC pop_options
 
-const tl_winograd_kernels *tl_winograd(void)
+#pragma GCC push_options
+#pragma GCC target("arch=x86-64-v4,avx512bf16,prefer-vector-width=512")
+#define WIDTH 16
+#define ROWS 12
+#define VECTORS 2
+#define SUM_ROWS 8
+#define NAME(x) x##_bf16
+#include "kernels/vector_body.h"
+#include "kernels/element_bf16.h"
+#include "kernels/winograd_body.h"
+#pragma GCC pop_options
+
+const tl_winograd_kernels *tl_winograd(tl_dtype dtype)
 {
+    if (dtype == TL_BF16)
+        return &kernels_bf16;
     static const tl_winograd_kernels *const all[TL_ISA_COUNT] = {&kernels_base, &kernels_avx2,
                                                                  &kernels_avx512};
     return all[tl_kernel_isa()];
@@ -51,7 +69,7 @@ const tl_winograd_kernels *tl_winograd(void)
 
 void tl_winograd_pack(const float *kernel, const float *scale, int64_t c, int64_t k, float *u)
 {
-    const tl_winograd_kernels *kernels = tl_winograd();
+    const tl_winograd_kernels *kernels = tl_winograd(TL_F32);
     int64_t panel = kernels->panel;
 #pragma omp parallel for
     for (int64_t y = 0; y < k; y += panel)
@@ -61,7 +79,7 @@ void tl_winograd_pack(const float *kernel, const float *scale, int64_t c, int64_
 
 void tl_winograd_pack_transposed(const float *kernel, int64_t c, int64_t k, float *u)
 {
-    const tl_winograd_kernels *kernels = tl_winograd();
+    const tl_winograd_kernels *kernels = tl_winograd(TL_F32);
     int64_t panel = kernels->panel;
 #pragma omp parallel for
     for (int64_t y = 0; y < c; y += panel) /* taps from the last to the first: half a turn */

@@ -20,13 +20,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/dtype.h"
+
 /* An image in memory: channel group c / group, then rows, columns, then the channel in its group.
  * nhwc: group = all channels, position = channels. Blocked: group = position = block. */
 typedef struct tl_winograd_image {
-    float *data;
+    void *data;
     int64_t n, h, w, c;
     int64_t group;    /* channels next to each other */
-    int64_t position; /* floats from one column to the next */
+    int64_t position; /* numbers from one column to the next */
 } tl_winograd_image;
 
 typedef struct tl_winograd_end {
@@ -79,8 +81,9 @@ typedef struct tl_winograd_kernels {
 /* The product in which Z is the plain sum of a 4x4 piece: at the points (1, 1). */
 #define TL_WINOGRAD_SUMS 7
 
-/* For the instruction set in use. */
-const tl_winograd_kernels *tl_winograd(void);
+/* For the instruction set in use; images of TL_F32, or TL_BF16 where tl_has_bf16 (V, U, M, Z and
+ * dU are float32 in both, and U the same). */
+const tl_winograd_kernels *tl_winograd(tl_dtype dtype);
 
 /* U of a (3, 3, c, k) kernel whose output channels are scaled by scale[k] (or NULL). u holds
  * 36 * c * k floats; k is a multiple of the panel. */

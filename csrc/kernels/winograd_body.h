@@ -1,5 +1,5 @@
-/* Body of the Winograd kernels, included by winograd.c behind vector_body.h, once per instruction
- * set with
+/* Body of the Winograd kernels, included by winograd.c behind vector_body.h and the images' form
+ * in memory (element_f32.h, element_bf16.h), once per instruction set with
  *   WIDTH          floats per vector
  *   ROWS, VECTORS  tile of one product held in registers
  *   SUM_ROWS       the same for the gradient of the kernel; divides WIDTH
@@ -39,15 +39,16 @@ static void NAME(transform_src)(const tl_winograd_image *src, int64_t tiles_h, i
         int64_t n = t / (tiles_h * tiles_w), y0 = t / tiles_w % tiles_h * 4 - top;
         int64_t x0 = t % tiles_w * 4 - left;
         for (int64_t c = 0; c < src->c; c += WIDTH) {
-            const float *from =
-                src->data + (n * (src->c / src->group) + c / src->group) * plane + c % src->group;
+            const ELEMENT *from = (const ELEMENT *)src->data +
+                                  (n * (src->c / src->group) + c / src->group) * plane +
+                                  c % src->group;
             VEC d[36], r[36], column[6];
             for (int64_t y = 0; y < 6; y++)
                 for (int64_t x = 0; x < 6; x++) {
                     bool inside = y0 + y >= 0 && y0 + y < src->h && x0 + x >= 0 && x0 + x < src->w;
-                    d[6 * y + x] =
-                        inside ? NAME(load)(from + ((y0 + y) * src->w + x0 + x) * src->position)
-                               : (VEC){0};
+                    d[6 * y + x] = inside
+                                       ? LOAD(from + ((y0 + y) * src->w + x0 + x) * src->position)
+                                       : (VEC){0};
                 }
 #pragma GCC unroll 6
             for (int i = 0; i < 6; i++)
@@ -128,8 +129,8 @@ static void NAME(transform_dst)(const float *m, int64_t first, int64_t n_rows, i
         int64_t rows = dst->h - y0 < 4 ? dst->h - y0 : 4;
         int64_t columns = dst->w - x0 < 4 ? dst->w - x0 : 4;
         for (int64_t c = 0; c < dst->c; c += WIDTH) {
-            float *to =
-                dst->data + (n * (dst->c / dst->group) + c / dst->group) * plane + c % dst->group;
+            ELEMENT *to = (ELEMENT *)dst->data +
+                          (n * (dst->c / dst->group) + c / dst->group) * plane + c % dst->group;
             const float *from = m + (t - first) * dst->c + c;
             VEC bias = end->bias != NULL ? NAME(load)(end->bias + c) : (VEC){0};
             VEC d[36], r[24], column[4];
@@ -141,13 +142,13 @@ static void NAME(transform_dst)(const float *m, int64_t first, int64_t n_rows, i
             for (int64_t x = 0; x < columns; x++) {
                 NAME(dst_axis)(r + x, 4, column);
                 for (int64_t y = 0; y < rows; y++) {
-                    float *p = to + ((y0 + y) * dst->w + x0 + x) * dst->position;
+                    ELEMENT *p = to + ((y0 + y) * dst->w + x0 + x) * dst->position;
                     VEC value = column[y] + bias;
                     if (end->adds)
-                        value += NAME(load)(p);
+                        value += LOAD(p);
                     if (end->clips)
                         value = NAME(clip)(value, low, high);
-                    NAME(store)(p, value);
+                    STORE(p, value);
                 }
             }
         }
@@ -217,15 +218,15 @@ static void NAME(transform_diff)(const tl_winograd_image *diff, int64_t tiles_h,
         int64_t n = t / (tiles_h * tiles_w), y0 = t / tiles_w % tiles_h * 4;
         int64_t x0 = t % tiles_w * 4;
         for (int64_t c = 0; c < diff->c; c += WIDTH) {
-            const float *from = diff->data +
-                                (n * (diff->c / diff->group) + c / diff->group) * plane +
-                                c % diff->group;
+            const ELEMENT *from = (const ELEMENT *)diff->data +
+                                  (n * (diff->c / diff->group) + c / diff->group) * plane +
+                                  c % diff->group;
             VEC d[16], r[24], column[6];
             for (int64_t y = 0; y < 4; y++)
                 for (int64_t x = 0; x < 4; x++)
                     d[4 * y + x] =
                         y0 + y < diff->h && x0 + x < diff->w
-                            ? NAME(load)(from + ((y0 + y) * diff->w + x0 + x) * diff->position)
+                            ? LOAD(from + ((y0 + y) * diff->w + x0 + x) * diff->position)
                             : (VEC){0};
 #pragma GCC unroll 4
             for (int i = 0; i < 4; i++)
@@ -347,6 +348,11 @@ static const tl_winograd_kernels NAME(kernels) = {
     .transform_diff_kernel = NAME(transform_diff_kernel),
 };
 
+#undef ELEMENT
+#undef LOAD
+#undef STORE
+#undef GET
+#undef PUT
 #undef VEC
 #undef MASK
 #undef WIDTH

@@ -1,10 +1,11 @@
 /* activation: oneDNN's eltwise in any layout. Here: softmax over the last axis (rows are short),
- * and swish forward: EfficientNets would spend a third of a prediction in oneDNN's. */
+ * and swish: EfficientNets would spend a third of a prediction in oneDNN's. */
 #include <math.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "kernels/kernels.h"
+#include "kernels/swish_bf16.h"
 #include "ops/step.h"
 
 #define BLOCK ((int64_t)1 << 12) /* values a thread takes at a time */
@@ -27,10 +28,31 @@ static bool is_softmax(const tl_step *step)
     return step->node->attrs.kind == TL_ACT_softmax;
 }
 
+/* Forward of float32, both ways of bfloat16. */
 static bool is_own_swish(const tl_step *step)
 {
     const tl_attrs *a = &step->node->attrs;
     return a->kind == TL_ACT_swish && (!a->has_alpha || a->alpha == 1.f);
+}
+
+static bool is_bf16_swish(const tl_step *step)
+{
+    return is_own_swish(step) && step->dst->dtype == TL_BF16;
+}
+
+/* to = swish(x), or diff times its slope at x. */
+static void swish_bf16(const tl_tensor *x, const tl_tensor *diff, const tl_tensor *to)
+{
+    int64_t n = tl_tensor_count(x);
+#pragma omp parallel for schedule(static) if (n > BLOCK)
+    for (int64_t at = 0; at < n; at += BLOCK) {
+        int64_t part = n - at < BLOCK ? n - at : BLOCK;
+        if (diff == NULL)
+            tl_swish_bf16(tl_tensor_at(x, at), tl_tensor_at(to, at), part);
+        else
+            tl_swish_backward_bf16(tl_tensor_at(x, at), tl_tensor_at(diff, at),
+                                   tl_tensor_at(to, at), part);
+    }
 }
 
 /* What softmax and ReLU let through shows in the result, which the next layer keeps anyway. */
@@ -49,9 +71,15 @@ static void choose(const tl_graph *graph, const tl_node *node, tl_layout spatial
     *dst = *src;
 }
 
+static bool takes_bf16(const tl_graph *graph, const tl_node *node, bool training)
+{
+    (void)graph, (void)training;
+    return node->attrs.kind != TL_ACT_softmax;
+}
+
 static tl_status create(tl_build *build, tl_step *step, tl_error *err)
 {
-    if (is_softmax(step) || (is_own_swish(step) && !step->training))
+    if (is_softmax(step) || is_bf16_swish(step) || (is_own_swish(step) && !step->training))
         return TL_OK;
     TL_TRY(tl_calloc(&step->state, 1, sizeof(activation_state), "an activation", err));
     activation_state *state = step->state;
@@ -137,6 +165,10 @@ static void swish(const float *src, float *dst, int64_t n)
 
 static tl_status forward(tl_step *step, const tl_run *run, tl_error *err)
 {
+    if (is_bf16_swish(step)) {
+        swish_bf16(step->src[0], NULL, step->dst);
+        return TL_OK;
+    }
     if (is_own_swish(step)) {
         swish(step->src[0]->data, step->dst->data, (int64_t)(step->dst->bytes / sizeof(float)));
         return TL_OK;
@@ -145,8 +177,10 @@ static tl_status forward(tl_step *step, const tl_run *run, tl_error *err)
         return tl_primitive_run(&((activation_state *)step->state)->forward, run, step->name, err);
     int64_t n = step->dst->dims[step->dst->rank - 1];
     int64_t rows = tl_shape_size(step->dst->rank, step->dst->dims) / n;
+    const float *src = step->src[0]->data;
+    float *dst = step->dst->data;
     for (int64_t r = 0; r < rows; r++)
-        softmax_row(step->src[0]->data + r * n, step->dst->data + r * n, n);
+        softmax_row(src + r * n, dst + r * n, n);
     return TL_OK;
 }
 
@@ -154,14 +188,18 @@ static tl_status backward(tl_step *step, const tl_run *run, tl_error *err)
 {
     if (step->diff_src[0] == NULL)
         return TL_OK;
+    if (is_bf16_swish(step)) {
+        swish_bf16(step->kept_src[0], step->dst->diff, step->diff_src[0]);
+        return TL_OK;
+    }
     if (!is_softmax(step))
         return tl_primitive_run(&((activation_state *)step->state)->backward, run, step->name,
                                 err);
     int64_t n = step->dst->dims[step->dst->rank - 1];
     int64_t rows = tl_shape_size(step->dst->rank, step->dst->dims) / n;
-    for (int64_t r = 0; r < rows; r++) {
-        const float *y = step->kept_dst->data + r * n, *dy = step->dst->diff->data + r * n;
-        float *dx = step->diff_src[0]->data + r * n;
+    const float *y = step->kept_dst->data, *dy = step->dst->diff->data;
+    float *dx = step->diff_src[0]->data;
+    for (int64_t r = 0; r < rows; r++, y += n, dy += n, dx += n) {
         double dot = 0;
         for (int64_t i = 0; i < n; i++)
             dot += (double)y[i] * dy[i];
@@ -192,6 +230,7 @@ static void destroy(tl_step *step)
 const tl_op tl_op_activation = {
     .infer = infer,
     .choose = choose,
+    .takes_bf16 = takes_bf16,
     .backward_reads_src = true,
     .backward_reads_dst_only = reads_dst_only,
     .in_place = true,

@@ -93,17 +93,18 @@ static void choose(const tl_graph *graph, const tl_node *node, tl_layout spatial
 }
 
 /* Weights in oneDNN's order with the layout left to the primitive. */
-static dnnl_status_t any_weights_md(const tl_node *node, dnnl_memory_desc_t *md)
+static dnnl_status_t any_weights_md(const tl_node *node, tl_dtype dtype, dnnl_memory_desc_t *md)
 {
+    dnnl_data_type_t type = tl_dnn_type(dtype);
     const int64_t *k = node->weights[0]->dims;
     int64_t groups = tl_conv_groups(node);
     if (groups == 1 && !tl_conv_is_depthwise(node)) {
         dnnl_dims_t dims = {k[3], k[2], k[0], k[1]};
-        return tl_dnn.memory_desc_create_with_tag(md, 4, dims, dnnl_f32, dnnl_format_tag_any);
+        return tl_dnn.memory_desc_create_with_tag(md, 4, dims, type, dnnl_format_tag_any);
     }
     int64_t in = tl_conv_is_depthwise(node) ? 1 : k[2];
     dnnl_dims_t dims = {groups, tl_conv_channels(node) / groups, in, k[0], k[1]};
-    return tl_dnn.memory_desc_create_with_tag(md, 5, dims, dnnl_f32, dnnl_format_tag_any);
+    return tl_dnn.memory_desc_create_with_tag(md, 5, dims, type, dnnl_format_tag_any);
 }
 
 typedef struct conv_geometry {
@@ -142,7 +143,7 @@ static tl_status create_forward_pd_for(tl_step *step, const_dnnl_memory_desc_t k
     if (known != NULL)
         TL_DNN_GOTO(tl_dnn.memory_desc_clone(&weights, known), step->name);
     else
-        TL_DNN_GOTO(any_weights_md(step->node, &weights), step->name);
+        TL_DNN_GOTO(any_weights_md(step->node, step->src[0]->dtype, &weights), step->name);
     if (has_bias(step))
         TL_TRY_GOTO(bias_md(step, &bias, err));
     TL_TRY_GOTO(tl_attr_create(&attr, fused ? step : NULL, err));
@@ -178,7 +179,7 @@ static tl_status create_forward_pd(tl_step *step, const tl_build *build, bool fu
     const_dnnl_memory_desc_t known = NULL;
     if (!step->wants_diff_weights[0])
         known = tl_pool_find_md(build->pool, step->node->weights[0], step->folded_norm,
-                                TL_ROLE_FORWARD);
+                                tl_conv_role(step, TL_ROLE_FORWARD));
     TL_TRY(create_forward_pd_for(step, known, fused, pd, err));
     if (known == NULL || !is_reference(*pd))
         return TL_OK;
@@ -225,7 +226,7 @@ static tl_status create_backward_data(tl_build *build, tl_step *step, dnnl_primi
     dnnl_primitive_attr_t attr = NULL;
     dnnl_primitive_desc_t pd = NULL;
     conv_geometry g = geometry_of(step->node);
-    TL_DNN_GOTO(any_weights_md(step->node, &weights), step->name);
+    TL_DNN_GOTO(any_weights_md(step->node, step->src[0]->dtype, &weights), step->name);
     TL_TRY_GOTO(tl_attr_create(&attr, NULL, err));
     TL_DNN_GOTO(tl_dnn.convolution_backward_data_primitive_desc_create(
                     &pd, tl_dnn.engine, dnnl_convolution_direct, step->src[0]->md, weights,
@@ -274,7 +275,7 @@ static tl_status create_backward_weights(tl_build *build, tl_step *step,
     dnnl_primitive_attr_t attr = NULL;
     dnnl_primitive_desc_t pd = NULL;
     conv_geometry g = geometry_of(step->node);
-    TL_DNN_GOTO(any_weights_md(step->node, &weights), step->name);
+    TL_DNN_GOTO(any_weights_md(step->node, TL_F32, &weights), step->name);
     if (step->wants_diff_weights[1])
         TL_TRY_GOTO(bias_md(step, &bias, err));
     TL_TRY_GOTO(tl_attr_create(&attr, NULL, err));
@@ -457,6 +458,8 @@ static void destroy(tl_step *step)
 const tl_op tl_op_conv2d = {
     .infer = infer,
     .choose = choose,
+    .takes_bf16 = tl_takes_bf16,
+    .starts_bf16 = true,
     .backward_reads_src = true,
     .create = create,
     .bind = bind,
@@ -470,6 +473,8 @@ const tl_op tl_op_conv2d = {
 const tl_op tl_op_depthwise_conv2d = {
     .infer = infer,
     .choose = choose,
+    .takes_bf16 = tl_takes_bf16,
+    .starts_bf16 = true,
     .backward_reads_src = true,
     .create = create,
     .bind = bind,

@@ -1,5 +1,10 @@
 #include "ops/conv_kernel.h"
 
+int tl_conv_role(const tl_step *step, int role)
+{
+    return role + (step->src[0]->dtype == TL_BF16 ? TL_ROLE_COUNT : 0);
+}
+
 bool tl_conv_is_depthwise(const tl_node *node)
 {
     return node->kind == TL_OP_depthwise_conv2d;
@@ -59,8 +64,9 @@ tl_status tl_conv_kernel_create(tl_build *build, tl_step *step, const_dnnl_memor
                                role == TL_ROLE_FORWARD ? TL_WORK_FORWARD : TL_WORK_BACKWARD, false,
                                out, err);
     return tl_pool_get(build->pool, kernel_pack_kind(node), node->weights[0], NULL,
-                       role == TL_ROLE_FORWARD ? step->folded_norm : NULL, role,
-                       tl_conv_channels(node), tl_conv_groups(node), md, &out->pack, err);
+                       role == TL_ROLE_FORWARD ? step->folded_norm : NULL,
+                       tl_conv_role(step, role), tl_conv_channels(node), tl_conv_groups(node), md,
+                       &out->pack, err);
 }
 
 tl_status tl_conv_diff_kernel_create(tl_build *build, tl_step *step, const_dnnl_memory_desc_t md,

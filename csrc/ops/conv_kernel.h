@@ -6,8 +6,11 @@
 
 #include "ops/step.h"
 
-/* Roles of a kernel's packed copies. */
-enum { TL_ROLE_FORWARD, TL_ROLE_BACKWARD_DATA };
+/* Roles of a kernel's packed copies; plans of both types may share a pool. */
+enum { TL_ROLE_FORWARD, TL_ROLE_BACKWARD_DATA, TL_ROLE_COUNT };
+
+/* The role in the pool for a step's type. */
+int tl_conv_role(const tl_step *step, int role);
 
 typedef struct tl_conv_kernel {
     tl_pack *pack; /* borrowed from the pool, or NULL */

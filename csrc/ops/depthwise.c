@@ -32,38 +32,39 @@ static tl_depthwise_shape shape_of(const tl_step *step)
                                 step->src[0]->block};
 }
 
-static void write_bias(const tl_step *step, const float *diff_dst, int64_t images, int64_t run,
+/* first: of the channel block in the first image's gradient. */
+static void write_bias(const tl_step *step, int64_t first, int64_t images, int64_t run,
                        int64_t positions, int64_t channel, int64_t real, int64_t block)
 {
     for (int64_t k = 0; k < real; k++) {
         double sum = 0;
         for (int64_t n = 0; n < images; n++)
             for (int64_t p = 0; p < positions; p++)
-                sum += diff_dst[n * run + p * block + k];
+                sum += tl_tensor_get(step->dst->diff, first + n * run + p * block + k);
         step->diff_weights[1][channel + k] = (float)sum;
     }
 }
 
 void tl_depthwise_backward_weights(const tl_step *step)
 {
-    tl_depthwise_weights_fn add_image = tl_depthwise_weights();
+    const tl_tensor *src = step->kept_src[0], *diff_dst = step->dst->diff;
+    tl_depthwise_weights_fn add_image = tl_depthwise_weights(src->dtype);
     tl_depthwise_shape s = shape_of(step);
     tl_channels w = tl_tensor_channels(step->src[0]);
     int64_t src_plane = s.h * s.w * s.block, dst_plane = s.out_h * s.out_w * s.block;
     int64_t taps = s.kernel_h * s.kernel_w;
-    const float *src = step->kept_src[0]->data, *diff_dst = step->dst->diff->data;
 #pragma omp parallel for schedule(static)
     for (int64_t b = 0; b < w.blocks; b++) { /* one thread sums a channel, image after image */
         float sum[TL_DEPTHWISE_MAX * MAX_BLOCK] = {0};
         int64_t channel = b * s.block, real = w.n - channel < s.block ? w.n - channel : s.block;
         for (int64_t n = 0; n < w.outer; n++)
-            add_image(&s, src + (n * w.blocks + b) * src_plane,
-                      diff_dst + (n * w.blocks + b) * dst_plane, sum);
+            add_image(&s, tl_tensor_at(src, (n * w.blocks + b) * src_plane),
+                      tl_tensor_at(diff_dst, (n * w.blocks + b) * dst_plane), sum);
         for (int64_t t = 0; step->wants_diff_weights[0] && t < taps; t++)
             for (int64_t k = 0; k < real; k++)
                 step->diff_weights[0][t * w.n + channel + k] = sum[t * s.block + k];
         if (step->wants_diff_weights[1])
-            write_bias(step, diff_dst + b * dst_plane, w.outer, w.blocks * dst_plane,
-                       s.out_h * s.out_w, channel, real, s.block);
+            write_bias(step, b * dst_plane, w.outer, w.blocks * dst_plane, s.out_h * s.out_w,
+                       channel, real, s.block);
     }
 }

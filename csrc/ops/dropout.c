@@ -14,9 +14,14 @@ static tl_status infer(const tl_graph *graph, const tl_node *node, tl_value *dst
     return TL_OK;
 }
 
+static bool keeps(const tl_attrs *a, const tl_run *run, int64_t number)
+{
+    return tl_rng_uniform(a->seed, run->seed, (uint64_t)number) >= a->rate;
+}
+
 /* An element's number is its place in Keras' order, whatever the layout: inference and training
  * plans, and machines with other layouts, draw one mask. */
-static void apply(const tl_step *step, const tl_run *run, const float *from, float *to)
+static void apply(const tl_step *step, const tl_run *run, const tl_tensor *from, tl_tensor *to)
 {
     const tl_attrs *a = &step->node->attrs;
     tl_channels c = tl_tensor_channels(step->dst);
@@ -26,11 +31,12 @@ static void apply(const tl_step *step, const tl_run *run, const float *from, flo
     for (int64_t r = 0; r < c.outer * c.blocks * c.inner; r++) { /* runs of `width` channels */
         int64_t image = r / c.inner / c.blocks, block = r / c.inner % c.blocks;
         int64_t first = (image * c.inner + r % c.inner) * c.n + block * c.width;
+        bool kept = a->per_sample && keeps(a, run, first / per_row);
         for (int64_t i = 0; i < c.width; i++) {
-            uint64_t draw = (uint64_t)(a->per_sample ? first / per_row : first + i);
-            float value = from[r * c.stride + i];
-            to[r * c.stride + i] =
-                tl_rng_uniform(a->seed, run->seed, draw) >= a->rate ? value * keep : 0.f;
+            float value = tl_tensor_get(from, r * c.stride + i);
+            if (!a->per_sample)
+                kept = keeps(a, run, first + i);
+            tl_tensor_set(to, r * c.stride + i, kept ? value * keep : 0.f);
         }
     }
 }
@@ -38,7 +44,7 @@ static void apply(const tl_step *step, const tl_run *run, const float *from, flo
 static tl_status forward(tl_step *step, const tl_run *run, tl_error *err)
 {
     (void)err;
-    apply(step, run, step->src[0]->data, step->dst->data);
+    apply(step, run, step->src[0], step->dst);
     return TL_OK;
 }
 
@@ -46,13 +52,14 @@ static tl_status backward(tl_step *step, const tl_run *run, tl_error *err)
 {
     (void)err;
     if (step->diff_src[0] != NULL)
-        apply(step, run, step->dst->diff->data, step->diff_src[0]->data);
+        apply(step, run, step->dst->diff, step->diff_src[0]);
     return TL_OK;
 }
 
 const tl_op tl_op_dropout = {
     .infer = infer,
     .choose = tl_choose_same,
+    .takes_bf16 = tl_takes_bf16,
     .forward = forward,
     .backward = backward,
 };

@@ -4,8 +4,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "kernels/norm.h"
-#include "ops/step.h"
+#include "ops/slice.h"
 
 typedef enum operand { WHOLE, PER_CHANNEL, PER_POSITION } operand;
 
@@ -158,12 +157,12 @@ static inline float pull_back(const tl_step *step, int i, float dy, float self, 
 static bool is_beaten(const tl_step *step, int i, const tl_channels *w, int64_t image, int64_t r,
                       int64_t e)
 {
-    float top = step->kept_dst->data[r * image + e];
+    float top = tl_tensor_get(step->kept_dst, r * image + e);
     for (int k = 0; k < i; k++) {
         const tl_tensor *t = step->kept_src[k];
         int64_t own_image = (int64_t)(t->bytes / sizeof(float)) / t->dims[0];
         operand kind = k == 0 ? WHOLE : kind_of(step, k);
-        if (t->data[index_of(kind, w, image, r, e, own_image)] == top)
+        if (tl_tensor_get(t, index_of(kind, w, image, r, e, own_image)) == top)
             return true;
     }
     return false;
@@ -182,6 +181,7 @@ static void pull_back_source(tl_step *step, int i)
     const tl_tensor *other = step->n_src > 1 ? step->kept_src[j] : step->kept_src[0];
     int64_t other_image = (int64_t)(other->bytes / sizeof(float)) / n;
     const float *dy = step->dst->diff->data, *dst = step->kept_dst->data;
+    const float *self = step->kept_src[i]->data, *others = other->data;
     float *out = step->diff_src[i]->data;
     memset(out, 0, step->diff_src[i]->bytes);
 #pragma omp parallel for
@@ -190,8 +190,8 @@ static void pull_back_source(tl_step *step, int i)
             int64_t own = index_of(kind, &w, image, r, e, own_image);
             if (step->node->kind == TL_OP_maximum && is_beaten(step, i, &w, image, r, e))
                 continue;
-            out[own] += pull_back(step, i, dy[r * image + e], step->kept_src[i]->data[own],
-                                  other->data[index_of(other_kind, &w, image, r, e, other_image)],
+            int64_t at_other = index_of(other_kind, &w, image, r, e, other_image);
+            out[own] += pull_back(step, i, dy[r * image + e], self[own], others[at_other],
                                   dst[r * image + e]);
         }
 }
@@ -222,66 +222,46 @@ MERGE_OP(maximum)
 
 /* ---- multiply by one value per image and channel (squeeze-and-excite) ---- */
 
-/* Up to TL_NORM_WIDTH channels of one image: n positions, stride floats apart, from `at`; their
- * factors at `factor`. */
-typedef struct slice {
-    int64_t at, factor, n, stride;
-    int width;
-} slice;
-
-static int64_t groups_per_image(const tl_tensor *x)
-{
-    tl_channels w = tl_tensor_channels(x);
-    return x->layout == TL_LAYOUT_BLOCKED ? w.blocks : (w.n + TL_NORM_WIDTH - 1) / TL_NORM_WIDTH;
-}
-
-static slice slice_of(const tl_tensor *x, int64_t image, int64_t group)
-{
-    int64_t n = x->dims[1] * x->dims[2], c = x->dims[3];
-    if (x->layout == TL_LAYOUT_BLOCKED) {
-        int64_t block = image * groups_per_image(x) + group;
-        return (slice){block * n * x->block, block * x->block, n, x->block, x->block};
-    }
-    int64_t first = group * TL_NORM_WIDTH, left = c - first;
-    return (slice){image * n * c + first, image * c + first, n, c,
-                   (int)(left < TL_NORM_WIDTH ? left : TL_NORM_WIDTH)};
-}
-
-static tl_norm_map factors(const float *values, int width)
-{
-    tl_norm_map map = {.low = -INFINITY, .high = INFINITY};
-    memcpy(map.scale, values, (size_t)width * sizeof(float));
-    return map;
-}
-
 /* to = from * factor, for all images. */
-static void multiply_channels(const tl_tensor *like, const float *from, const float *factor,
-                              float *to)
+static void multiply_channels(const tl_tensor *from, const tl_tensor *factor, const tl_tensor *to)
 {
-    int64_t groups = groups_per_image(like), jobs = like->dims[0] * groups;
+    int64_t groups = tl_slices_per_image(from), jobs = from->dims[0] * groups;
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < jobs; i++) {
-        slice s = slice_of(like, i / groups, i % groups);
-        tl_norm_map map = factors(factor + s.factor, s.width);
-        tl_norm()->apply(from + s.at, to + s.at, s.n, s.stride, s.width, &map);
+        tl_slice s = tl_slice_of(from, i / groups, i % groups);
+        tl_norm_map map = {.low = -INFINITY, .high = INFINITY};
+        for (int k = 0; k < s.width; k++)
+            map.scale[k] = tl_tensor_get(factor, s.channel + k);
+        tl_norm(from->dtype)
+            ->apply(tl_tensor_at(from, s.at), tl_tensor_at(to, s.at), s.n, s.stride, s.width,
+                    &map);
     }
 }
 
 /* diff_factor = sum over positions of dy * x. */
-static void reduce_channels(const tl_tensor *x, const float *dy, float *diff_factor)
+static void reduce_channels(const tl_tensor *x, const tl_tensor *dy, const tl_tensor *diff_factor)
 {
-    int64_t groups = groups_per_image(x), jobs = x->dims[0] * groups;
+    int64_t groups = tl_slices_per_image(x), jobs = x->dims[0] * groups;
     static const float zeros[TL_NORM_WIDTH];
+    static const tl_norm_map all = {.low = -INFINITY, .high = INFINITY};
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < jobs; i++) {
-        slice s = slice_of(x, i / groups, i % groups);
-        tl_norm_map all = factors(zeros, s.width);
+        tl_slice s = tl_slice_of(x, i / groups, i % groups);
         double sum[TL_NORM_WIDTH] = {0}, product[TL_NORM_WIDTH] = {0};
-        tl_norm()->gradients(x->data + s.at, dy + s.at, s.n, s.stride, s.width, zeros, &all, sum,
-                             product);
+        tl_norm(x->dtype)->gradients(tl_tensor_at(x, s.at), tl_tensor_at(dy, s.at), s.n, s.stride,
+                                     s.width, zeros, &all, sum, product);
         for (int k = 0; k < s.width; k++)
-            diff_factor[s.factor + k] = (float)product[k];
+            tl_tensor_set(diff_factor, s.channel + k, (float)product[k]);
     }
+}
+
+static bool takes_bf16_multiply(const tl_graph *graph, const tl_node *node, bool training)
+{
+    (void)training;
+    operand kind;
+    return node->n_src == 2 && graph->values[node->src[0]].rank == 4 &&
+           operand_of(&graph->values[node->src[0]], &graph->values[node->src[1]], &kind) &&
+           kind == PER_CHANNEL;
 }
 
 static bool is_per_channel(const tl_step *step)
@@ -293,24 +273,24 @@ static tl_status forward_multiply(tl_step *step, const tl_run *run, tl_error *er
 {
     if (!is_per_channel(step))
         return forward(step, run, err);
-    multiply_channels(step->src[0], step->src[0]->data, step->src[1]->data, step->dst->data);
+    multiply_channels(step->src[0], step->src[1], step->dst);
     return TL_OK;
 }
 
 static tl_status backward_multiply(tl_step *step, const tl_run *run, tl_error *err)
 {
-    const float *dy = step->dst->diff->data;
     if (!is_per_channel(step))
         return backward(step, run, err);
     if (step->diff_src[0] != NULL)
-        multiply_channels(step->src[0], dy, step->kept_src[1]->data, step->diff_src[0]->data);
+        multiply_channels(step->dst->diff, step->kept_src[1], step->diff_src[0]);
     if (step->diff_src[1] != NULL)
-        reduce_channels(step->kept_src[0], dy, step->diff_src[1]->data);
+        reduce_channels(step->kept_src[0], step->dst->diff, step->diff_src[1]);
     return TL_OK;
 }
 
 const tl_op tl_op_multiply = {.infer = infer,
                               .choose = choose,
+                              .takes_bf16 = takes_bf16_multiply,
                               .backward_reads_src = true,
                               .in_place = true,
                               .forward = forward_multiply,
@@ -318,14 +298,25 @@ const tl_op tl_op_multiply = {.infer = infer,
 
 /* ---- add ---- */
 
-#define BLOCK ((int64_t)1 << 14) /* floats a thread adds at a time */
+#define BLOCK ((int64_t)1 << 14) /* numbers a thread adds at a time */
 
-static void add_blocks(float *sum, const float *a, const float *b, int64_t n)
+void tl_tensor_add(const tl_tensor *sum, const tl_tensor *a, const tl_tensor *b)
 {
-    const tl_norm_kernels *kernels = tl_norm();
+    const tl_norm_kernels *kernels = tl_norm(sum->dtype);
+    int64_t n = tl_tensor_count(sum);
 #pragma omp parallel for schedule(static) if (n > BLOCK)
     for (int64_t at = 0; at < n; at += BLOCK)
-        kernels->add(sum + at, a + at, b + at, n - at < BLOCK ? n - at : BLOCK);
+        kernels->add(tl_tensor_at(sum, at), tl_tensor_at(a, at), tl_tensor_at(b, at),
+                     n - at < BLOCK ? n - at : BLOCK);
+}
+
+static bool takes_bf16_add(const tl_graph *graph, const tl_node *node, bool training)
+{
+    (void)training;
+    for (int i = 1; i < node->n_src; i++)
+        if (!same_dims(&graph->values[node->src[0]], &graph->values[node->src[i]]))
+            return false;
+    return node->n_src > 1;
 }
 
 static bool all_whole(const tl_step *step)
@@ -340,32 +331,30 @@ static tl_status forward_add(tl_step *step, const tl_run *run, tl_error *err)
 {
     if (!all_whole(step))
         return forward(step, run, err);
-    int64_t n = (int64_t)(step->dst->bytes / sizeof(float));
     for (int i = 1; i < step->n_src; i++)
-        add_blocks(step->dst->data, i == 1 ? step->src[0]->data : step->dst->data,
-                   step->src[i]->data, n);
+        tl_tensor_add(step->dst, i == 1 ? step->src[0] : step->dst, step->src[i]);
     return TL_OK;
 }
 
 static tl_status backward_add(tl_step *step, const tl_run *run, tl_error *err)
 {
     (void)run, (void)err;
-    const float *dy = step->dst->diff->data;
-    int64_t n = (int64_t)(step->dst->bytes / sizeof(float));
+    const tl_tensor *dy = step->dst->diff;
     for (int i = 0; i < step->n_src; i++) {
         tl_tensor *diff = step->diff_src[i];
         if (diff != NULL && (i > 0 && kind_of(step, i) != WHOLE))
             pull_back_source(step, i);
         else if (diff != NULL && step->accumulate[i])
-            add_blocks(diff->data, diff->data, dy, n);
-        else if (diff != NULL && diff->data != dy)
-            memcpy(diff->data, dy, (size_t)n * sizeof(float));
+            tl_tensor_add(diff, diff, dy);
+        else if (diff != NULL && diff->data != dy->data)
+            memcpy(diff->data, dy->data, dy->bytes);
     }
     return TL_OK;
 }
 
 const tl_op tl_op_add = {.infer = infer,
                          .choose = choose,
+                         .takes_bf16 = takes_bf16_add,
                          .passes_diff = true,
                          .forward = forward_add,
                          .backward = backward_add};
@@ -407,13 +396,13 @@ static void choose_concat(const tl_graph *graph, const tl_node *node, tl_layout 
     *dst = *src;
 }
 
-/* Runs of floats that stay together: source i puts `width` of them at `offset` into every one of
+/* Runs of numbers that stay together: source i puts `width` of them at `offset` into every one of
  * the `rows` rows of the result. */
 static void concat_rows(const tl_step *step, int i, int64_t *rows, int64_t *width, int64_t *offset)
 {
     const tl_tensor *t = step->src[i];
     bool blocked = t->layout == TL_LAYOUT_BLOCKED;
-    int64_t per = blocked ? t->dims[1] * t->dims[2] : 1; /* floats per channel in a run */
+    int64_t per = blocked ? t->dims[1] * t->dims[2] : 1; /* numbers per channel in a run */
     *rows = blocked ? t->dims[0] : tl_shape_size(t->rank - 1, t->dims);
     *width = t->dims[t->rank - 1] * per;
     *offset = 0;
@@ -423,21 +412,23 @@ static void concat_rows(const tl_step *step, int i, int64_t *rows, int64_t *widt
 
 typedef enum concat_way { PART_TO_WHOLE, WHOLE_TO_PART, ADD_WHOLE_TO_PART } concat_way;
 
-static void concat_copy(tl_step *step, int i, float *part, float *whole, concat_way way)
+static void concat_copy(tl_step *step, int i, const tl_tensor *part, const tl_tensor *whole,
+                        concat_way way)
 {
-    const tl_norm_kernels *kernels = tl_norm();
+    const tl_norm_kernels *kernels = tl_norm(whole->dtype);
     int64_t rows, width, offset;
     concat_rows(step, i, &rows, &width, &offset);
-    int64_t total = (int64_t)(step->dst->bytes / sizeof(float)) / rows;
+    int64_t total = tl_tensor_count(whole) / rows;
+    size_t bytes = (size_t)width * tl_dtype_bytes(whole->dtype);
 #pragma omp parallel for
     for (int64_t r = 0; r < rows; r++) {
-        float *p = part + r * width, *q = whole + r * total + offset;
+        void *p = tl_tensor_at(part, r * width), *q = tl_tensor_at(whole, r * total + offset);
         if (way == ADD_WHOLE_TO_PART)
             kernels->add(p, p, q, width);
         else if (way == WHOLE_TO_PART)
-            memcpy(p, q, (size_t)width * sizeof(float));
+            memcpy(p, q, bytes);
         else
-            memcpy(q, p, (size_t)width * sizeof(float));
+            memcpy(q, p, bytes);
     }
 }
 
@@ -445,7 +436,7 @@ static tl_status forward_concat(tl_step *step, const tl_run *run, tl_error *err)
 {
     (void)run, (void)err;
     for (int i = 0; i < step->n_src; i++)
-        concat_copy(step, i, step->src[i]->data, step->dst->data, PART_TO_WHOLE);
+        concat_copy(step, i, step->src[i], step->dst, PART_TO_WHOLE);
     return TL_OK;
 }
 
@@ -454,7 +445,7 @@ static tl_status backward_concat(tl_step *step, const tl_run *run, tl_error *err
     (void)run, (void)err;
     for (int i = 0; i < step->n_src; i++)
         if (step->diff_src[i] != NULL)
-            concat_copy(step, i, step->diff_src[i]->data, step->dst->diff->data,
+            concat_copy(step, i, step->diff_src[i], step->dst->diff,
                         step->accumulate[i] ? ADD_WHOLE_TO_PART : WHOLE_TO_PART);
     return TL_OK;
 }
@@ -462,6 +453,7 @@ static tl_status backward_concat(tl_step *step, const tl_run *run, tl_error *err
 const tl_op tl_op_concat = {
     .infer = infer_concat,
     .choose = choose_concat,
+    .takes_bf16 = tl_takes_bf16,
     .adds_diff = true,
     .forward = forward_concat,
     .backward = backward_concat,

@@ -57,7 +57,7 @@ static tl_status create(tl_build *build, tl_step *step, tl_error *err)
     return TL_OK;
 }
 
-/* A group of channels: `runs` runs of `n` positions, `run` floats from one to the next. */
+/* A group of channels: `runs` runs of `n` positions, `run` numbers from one to the next. */
 typedef struct group {
     int64_t at, runs, run, n, stride, channel;
     int width, real; /* channels with and without padding */
@@ -91,13 +91,15 @@ static group group_of(const tl_tensor *t, int64_t i)
 
 static void batch_statistics(const tl_tensor *t, const group *g, double *mean, double *variance)
 {
-    const tl_norm_kernels *kernels = tl_norm();
+    const tl_norm_kernels *kernels = tl_norm(t->dtype);
     double sum[TL_NORM_WIDTH] = {0}, squares[TL_NORM_WIDTH] = {0};
     double count = (double)(g->runs * g->n);
-    const float *origin = t->data + g->at; /* any value of the channel: keeps squares small */
+    float origin[TL_NORM_WIDTH]; /* any value of the channel: keeps squares small */
+    for (int k = 0; k < g->width; k++)
+        origin[k] = tl_tensor_get(t, g->at + k);
     for (int64_t r = 0; r < g->runs; r++)
-        kernels->moments(t->data + g->at + r * g->run, g->n, g->stride, g->width, origin, sum,
-                         squares);
+        kernels->moments(tl_tensor_at(t, g->at + r * g->run), g->n, g->stride, g->width, origin,
+                         sum, squares);
     for (int k = 0; k < g->width; k++) {
         double d = sum[k] / count, v = squares[k] / count - d * d;
         mean[k] = origin[k] + d;
@@ -147,8 +149,8 @@ static void use_statistics(tl_step *step, const group *g)
 static tl_status forward(tl_step *step, const tl_run *run, tl_error *err)
 {
     (void)run, (void)err;
-    const tl_norm_kernels *kernels = tl_norm();
     const tl_tensor *src = step->src[0];
+    const tl_norm_kernels *kernels = tl_norm(src->dtype);
     int64_t n = count_groups(src);
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < n; i++) {
@@ -158,7 +160,8 @@ static tl_status forward(tl_step *step, const tl_run *run, tl_error *err)
         tl_norm_map map = map_of(step->repeats != NULL ? step->repeats : step, &g);
         for (int64_t r = 0; r < g.runs; r++) {
             int64_t at = g.at + r * g.run;
-            kernels->apply(src->data + at, step->dst->data + at, g.n, g.stride, g.width, &map);
+            kernels->apply(tl_tensor_at(src, at), tl_tensor_at(step->dst, at), g.n, g.stride,
+                           g.width, &map);
         }
     }
     return TL_OK;
@@ -168,17 +171,19 @@ static tl_status forward(tl_step *step, const tl_run *run, tl_error *err)
  * dx = gamma * inv * (dy - mean(dy) - xhat * mean(dy * xhat)), written as a * dy + b * x + c. */
 static void group_backward(tl_step *step, const group *g)
 {
-    const tl_norm_kernels *kernels = tl_norm();
-    const float *x = step->kept_src[0]->data, *dy = step->dst->diff->data;
+    const tl_tensor *x = step->kept_src[0], *dy = step->dst->diff;
+    const tl_norm_kernels *kernels = tl_norm(x->dtype);
     tl_norm_map map = map_of(step, g);
     double sum[TL_NORM_WIDTH] = {0}, product[TL_NORM_WIDTH] = {0};
     double count = (double)(g->runs * g->n);
     float mean[TL_NORM_WIDTH] = {0}, a[TL_NORM_WIDTH] = {0}, b[TL_NORM_WIDTH] = {0};
     float c[TL_NORM_WIDTH] = {0};
     memcpy(mean, used_mean(step) + g->channel, (size_t)g->real * sizeof(float));
-    for (int64_t r = 0; r < g->runs; r++)
-        kernels->gradients(x + g->at + r * g->run, dy + g->at + r * g->run, g->n, g->stride,
-                           g->width, mean, &map, sum, product);
+    for (int64_t r = 0; r < g->runs; r++) {
+        int64_t at = g->at + r * g->run;
+        kernels->gradients(tl_tensor_at(x, at), tl_tensor_at(dy, at), g->n, g->stride, g->width,
+                           mean, &map, sum, product);
+    }
     for (int k = 0; k < g->real; k++) {
         int64_t channel = g->channel + k;
         double inverse = used_inverse(step)[channel], sum_xhat = product[k] * inverse;
@@ -195,8 +200,9 @@ static void group_backward(tl_step *step, const group *g)
     }
     for (int64_t r = 0; step->diff_src[0] != NULL && r < g->runs; r++) {
         int64_t at = g->at + r * g->run;
-        kernels->pull_back(x + at, dy + at, step->diff_src[0]->data + at, g->n, g->stride,
-                           g->width, a, b, c, &map);
+        kernels->pull_back(tl_tensor_at(x, at), tl_tensor_at(dy, at),
+                           tl_tensor_at(step->diff_src[0], at), g->n, g->stride, g->width, a, b, c,
+                           &map);
     }
 }
 
@@ -228,6 +234,7 @@ void tl_norm_update_moving(const tl_step *step)
 const tl_op tl_op_batch_norm = {
     .infer = infer,
     .choose = tl_choose_same,
+    .takes_bf16 = tl_takes_bf16,
     .backward_reads_src = true,
     .create = create,
     .forward = forward,

@@ -73,8 +73,9 @@ static void map_rows(const tl_step *step, const tl_tensor *src, int64_t first, f
     float low = step->has_activation ? 0.f : -INFINITY;
 #pragma omp for schedule(static) nowait
     for (int64_t r = 0; r < rows; r += ROWS)
-        tl_norm()->map_rows(src->data + r * n, step->dst->data + r * all + first,
-                            rows - r < ROWS ? rows - r : ROWS, n, all, n, scale, shift, low, high);
+        tl_norm(src->dtype)
+            ->map_rows(tl_tensor_at(src, r * n), tl_tensor_at(step->dst, r * all + first),
+                       rows - r < ROWS ? rows - r : ROWS, n, all, n, scale, shift, low, high);
 }
 
 static void map_blocks(const tl_step *step, const tl_tensor *src, int64_t first, float high)
@@ -89,9 +90,10 @@ static void map_blocks(const tl_step *step, const tl_tensor *src, int64_t first,
             map.scale[k] = scale_of(step)[first + b * block + k];
             map.shift[k] = shift_of(step)[first + b * block + k];
         }
-        float *to = step->dst->data + (image * all + first / block + b) * positions * block;
-        tl_norm()->apply(src->data + job * positions * block, to, positions, block, (int)block,
-                         &map);
+        void *to = tl_tensor_at(step->dst, (image * all + first / block + b) * positions * block);
+        tl_norm(src->dtype)
+            ->apply(tl_tensor_at(src, job * positions * block), to, positions, block, (int)block,
+                    &map);
     }
 }
 

@@ -180,8 +180,8 @@ static tl_status affine_forward(tl_step *step, const tl_run *run, tl_error *err)
 #pragma omp parallel for
     for (int64_t r = 0; r < d[0]; r++) {
         transform t = draw_transform(step, run, r);
-        const float *image = step->src[0]->data + r * h * w * n;
-        float *to = step->dst->data + r * h * w * n;
+        const float *image = tl_tensor_at(step->src[0], r * h * w * n);
+        float *to = tl_tensor_at(step->dst, r * h * w * n);
         for (int64_t y = 0; y < h; y++)
             for (int64_t x = 0; x < w; x++) {
                 int64_t fy = t.flip_y ? h - 1 - y : y, fx = t.flip_x ? w - 1 - x : x;

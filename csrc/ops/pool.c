@@ -5,7 +5,7 @@
 
 #include "base/alloc.h"
 #include "kernels/norm.h"
-#include "ops/step.h"
+#include "ops/slice.h"
 
 typedef struct pool_state {
     tl_primitive forward, backward;
@@ -36,6 +36,14 @@ static tl_status infer(const tl_graph *graph, const tl_node *node, tl_value *dst
         dst->dims[1 + i] = room < 0 ? 0 : room / a->strides[i] + 1;
     }
     return TL_OK;
+}
+
+/* oneDNN 3.2 adds up gradients of windows that overlap in bf16, and loses bits. */
+static bool takes_bf16(const tl_graph *graph, const tl_node *node, bool training)
+{
+    (void)graph;
+    const tl_attrs *a = &node->attrs;
+    return !training || (a->pool[0] <= a->strides[0] && a->pool[1] <= a->strides[1]);
 }
 
 static tl_status create_pd(tl_step *step, dnnl_primitive_desc_t hint, dnnl_primitive_desc_t *pd,
@@ -149,6 +157,7 @@ static void destroy(tl_step *step)
     const tl_op tl_op_##kind = {                                                                  \
         .infer = infer,                                                                           \
         .choose = tl_choose_spatial,                                                              \
+        .takes_bf16 = takes_bf16,                                                                 \
         .create = create,                                                                         \
         .bind = bind,                                                                             \
         .forward = forward,                                                                       \
@@ -193,7 +202,7 @@ static image_walk walk_of(const tl_tensor *t)
 static void mean_of(const float *from, const image_walk *w, int width, float *to)
 {
     double sum[TL_NORM_WIDTH] = {0};
-    tl_norm()->sums(from, w->n_positions, w->position, width, sum);
+    tl_norm(TL_F32)->sums(from, w->n_positions, w->position, width, sum);
     for (int k = 0; k < width; k++)
         to[k] = (float)(sum[k] / (double)w->n_positions);
 }
@@ -209,10 +218,46 @@ static void top_of(const float *from, const image_walk *w, int width, float *to)
     memcpy(to, top, (size_t)width * sizeof *top);
 }
 
+/* The means of a bf16 value, and their gradient: every position gets the same share. */
+static void average_bf16(const tl_step *step)
+{
+    const tl_tensor *src = step->src[0];
+    int64_t slices = tl_slices_per_image(src), c = src->dims[3];
+    float *to = step->dst->data;
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < src->dims[0] * slices; i++) {
+        tl_slice s = tl_slice_of(src, i / slices, i % slices);
+        double sum[TL_NORM_WIDTH] = {0};
+        tl_norm(TL_BF16)->sums(tl_tensor_at(src, s.at), s.n, s.stride, s.width, sum);
+        for (int64_t k = 0, first = i % slices * TL_NORM_WIDTH; k < s.width && first + k < c; k++)
+            to[i / slices * c + first + k] = (float)(sum[k] / (double)s.n);
+    }
+}
+
+static void share_bf16(const tl_step *step)
+{
+    tl_tensor *out = step->diff_src[0];
+    int64_t slices = tl_slices_per_image(out), c = out->dims[3];
+    const float *diff = step->dst->diff->data;
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < out->dims[0] * slices; i++) {
+        tl_slice s = tl_slice_of(out, i / slices, i % slices);
+        tl_bf16 share[TL_NORM_WIDTH] = {0}; /* padding stays zero */
+        for (int64_t k = 0, first = i % slices * TL_NORM_WIDTH; k < s.width && first + k < c; k++)
+            share[k] = tl_bf16_round(diff[i / slices * c + first + k] / (float)s.n);
+        for (int64_t p = 0; p < s.n; p++)
+            memcpy(tl_tensor_at(out, s.at + p * s.stride), share, (size_t)s.width * sizeof *share);
+    }
+}
+
 static tl_status global_forward(tl_step *step, const tl_run *run, tl_error *err)
 {
     (void)run, (void)err;
     const tl_tensor *src = step->src[0];
+    if (src->dtype == TL_BF16) {
+        average_bf16(step);
+        return TL_OK;
+    }
     image_walk w = walk_of(src);
     int64_t n = src->dims[0], c = src->dims[3];
     bool is_max = step->node->kind == TL_OP_global_max_pool, plain = src->block == 1;
@@ -222,9 +267,9 @@ static tl_status global_forward(tl_step *step, const tl_run *run, tl_error *err)
     for (int64_t job = 0; job < n * groups; job++) {
         int64_t i = job / groups, first = job % groups * span, left = c - first;
         const float *from =
-            src->data + i * w.image + (plain ? first : first / span * w.block_stride);
+            tl_tensor_at(src, i * w.image + (plain ? first : first / span * w.block_stride));
         int width = (int)(left < span ? left : span);
-        (is_max ? top_of : mean_of)(from, &w, width, step->dst->data + i * c + first);
+        (is_max ? top_of : mean_of)(from, &w, width, tl_tensor_at(step->dst, i * c + first));
     }
     return TL_OK;
 }
@@ -236,12 +281,17 @@ static tl_status global_backward(tl_step *step, const tl_run *run, tl_error *err
     tl_tensor *out = step->diff_src[0];
     if (out == NULL)
         return TL_OK;
+    if (out->dtype == TL_BF16) {
+        share_bf16(step);
+        return TL_OK;
+    }
     image_walk w = walk_of(out);
     int64_t n = out->dims[0], c = out->dims[3];
     bool is_max = step->node->kind == TL_OP_global_max_pool;
     const float *src = step->kept_src[0]->data, *dst = step->kept_dst->data;
     const float *diff = step->dst->diff->data;
-    memset(out->data, 0, out->bytes);
+    float *to = out->data;
+    memset(to, 0, out->bytes);
 #pragma omp parallel for collapse(2)
     for (int64_t i = 0; i < n; i++)
         for (int64_t k = 0; k < c; k++) {
@@ -253,7 +303,7 @@ static tl_status global_backward(tl_step *step, const tl_run *run, tl_error *err
             float share = diff[i * c + k] / (float)shares;
             for (int64_t p = 0; p < w.n_positions; p++)
                 if (!is_max || src[base + p * w.position] == top)
-                    out->data[base + p * w.position] = share;
+                    to[base + p * w.position] = share;
         }
     return TL_OK;
 }
@@ -270,6 +320,8 @@ static void choose_global(const tl_graph *graph, const tl_node *node, tl_layout 
 const tl_op tl_op_global_avg_pool = {
     .infer = infer_global,
     .choose = choose_global,
+    .takes_bf16 = tl_takes_bf16,
+    .makes_f32 = true,
     .forward = global_forward,
     .backward = global_backward,
 };

@@ -143,18 +143,25 @@ static dnnl_format_tag_t tag_of(tl_layout layout, int block)
     }
 }
 
-tl_status tl_tensor_init(tl_tensor *tensor, int rank, const int64_t *dims, tl_layout layout,
-                         int block, tl_error *err)
+dnnl_data_type_t tl_dnn_type(tl_dtype dtype)
+{
+    return dtype == TL_BF16 ? dnnl_bf16 : dnnl_f32;
+}
+
+tl_status tl_tensor_init(tl_tensor *tensor, int rank, const int64_t *dims, tl_form form, int block,
+                         tl_error *err)
 {
     tensor->rank = rank;
     memcpy(tensor->dims, dims, (size_t)rank * sizeof *dims);
-    tensor->layout = layout;
-    tensor->block = layout == TL_LAYOUT_BLOCKED ? block : 1;
+    tensor->layout = form.layout;
+    tensor->dtype = form.dtype;
+    tensor->block = form.layout == TL_LAYOUT_BLOCKED ? block : 1;
+    dnnl_data_type_t type = tl_dnn_type(form.dtype);
     dnnl_status_t made;
     if (rank == 4) {
         dnnl_dims_t nchw = {dims[0], dims[3], dims[1], dims[2]};
-        made = tl_dnn.memory_desc_create_with_tag(&tensor->md, 4, nchw, dnnl_f32,
-                                                  tag_of(layout, block));
+        made = tl_dnn.memory_desc_create_with_tag(&tensor->md, 4, nchw, type,
+                                                  tag_of(form.layout, block));
     } else {
         dnnl_dims_t shape = {0}, strides = {0};
         int64_t stride = 1;
@@ -163,12 +170,29 @@ tl_status tl_tensor_init(tl_tensor *tensor, int rank, const int64_t *dims, tl_la
             strides[i] = stride;
             stride *= dims[i];
         }
-        made = tl_dnn.memory_desc_create_with_strides(&tensor->md, rank, shape, dnnl_f32, strides);
+        made = tl_dnn.memory_desc_create_with_strides(&tensor->md, rank, shape, type, strides);
     }
     if (made != dnnl_success)
         return tl_dnn_fail(err, made, "describing a tensor");
     tensor->bytes = tl_dnn.memory_desc_get_size(tensor->md);
     return TL_OK;
+}
+
+tl_status tl_tensor_init_like(tl_tensor *tensor, const tl_tensor *like, int block, tl_error *err)
+{
+    tl_form form = {like->layout, like->dtype};
+    return tl_tensor_init(tensor, like->rank, like->dims, form, block, err);
+}
+
+int64_t tl_tensor_count(const tl_tensor *tensor)
+{
+    return (int64_t)(tensor->bytes / tl_dtype_bytes(tensor->dtype));
+}
+
+bool tl_takes_bf16(const tl_graph *graph, const tl_node *node, bool training)
+{
+    (void)graph, (void)node, (void)training;
+    return true;
 }
 
 void tl_tensor_clear(tl_tensor *tensor)
@@ -228,7 +252,7 @@ tl_tensor *tl_tensor_root(tl_tensor *tensor)
     return tensor;
 }
 
-/* ---- change of layout ---- */
+/* ---- change of form ---- */
 
 typedef struct reorder_state {
     tl_primitive forward, backward;
@@ -253,7 +277,7 @@ fail:
 
 static tl_status reorder_create(tl_build *build, tl_step *step, tl_error *err)
 {
-    TL_TRY(tl_calloc(&step->state, 1, sizeof(reorder_state), "a change of layout", err));
+    TL_TRY(tl_calloc(&step->state, 1, sizeof(reorder_state), "a change of form", err));
     reorder_state *state = step->state;
     TL_TRY(create_one(&state->forward, step->src[0], step->dst, build, step->name, err));
     if (step->training)

@@ -31,7 +31,11 @@ static tl_status reshape_backward(tl_step *step, const tl_run *run, tl_error *er
 }
 
 const tl_op tl_op_reshape = {
-    .infer = infer_reshape, .is_view = true, .backward = reshape_backward};
+    .infer = infer_reshape,
+    .takes_bf16 = tl_takes_bf16,
+    .is_view = true,
+    .backward = reshape_backward,
+};
 
 static tl_status infer_pad(const tl_graph *graph, const tl_node *node, tl_value *dst,
                            tl_error *err)
@@ -62,14 +66,15 @@ static void copy_window(tl_tensor *large, tl_tensor *small, const int64_t *pads,
     tl_channels w = tl_tensor_channels(large);
     bool plain = large->layout == TL_LAYOUT_PLAIN;
     int64_t planes = plain ? large->dims[0] : w.outer * w.blocks;
-    int64_t run = plain ? w.n : w.width; /* floats per position */
+    int64_t run = plain ? w.n : w.width; /* numbers per position */
+    size_t bytes = tl_dtype_bytes(large->dtype);
     int64_t lw = large->dims[2], sh = small->dims[1], sw = small->dims[2], lh = large->dims[1];
 #pragma omp parallel for
     for (int64_t p = 0; p < planes; p++)
         for (int64_t y = 0; y < sh; y++) {
-            float *l = large->data + ((p * lh + y + pads[0]) * lw + pads[2]) * run;
-            float *s = small->data + (p * sh + y) * sw * run;
-            memcpy(to_large ? l : s, to_large ? s : l, (size_t)(sw * run) * sizeof(float));
+            void *l = tl_tensor_at(large, ((p * lh + y + pads[0]) * lw + pads[2]) * run);
+            void *s = tl_tensor_at(small, (p * sh + y) * sw * run);
+            memcpy(to_large ? l : s, to_large ? s : l, (size_t)(sw * run) * bytes);
         }
 }
 
@@ -108,9 +113,11 @@ static tl_status crop_backward(tl_step *step, const tl_run *run, tl_error *err)
 
 const tl_op tl_op_zero_pad2d = {.infer = infer_pad,
                                 .choose = tl_choose_same,
+                                .takes_bf16 = tl_takes_bf16,
                                 .forward = pad_forward,
                                 .backward = pad_backward};
 const tl_op tl_op_crop2d = {.infer = infer_pad,
                             .choose = tl_choose_same,
+                            .takes_bf16 = tl_takes_bf16,
                             .forward = crop_forward,
                             .backward = crop_backward};

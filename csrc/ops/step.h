@@ -26,12 +26,14 @@ typedef struct tl_tensor {
     int rank;
     int64_t dims[TL_MAX_RANK]; /* Keras order */
     tl_layout layout;
+    tl_dtype dtype;          /* TL_F32 or TL_BF16 */
     int block;               /* channels per block, 1 unless BLOCKED */
     dnnl_memory_desc_t md;   /* owned; oneDNN's order of dimensions (N, C, H, W) */
     size_t bytes;            /* padding included */
-    float *data;             /* into the plan's arena, after bind */
+    void *data;              /* into the plan's arena, after bind */
     bool needs_gradient;     /* depends on a trainable variable */
-    struct tl_tensor *diff;  /* gradient of the loss, same layout; NULL where none is needed */
+    struct tl_tensor *diff;  /* gradient of the loss, same layout and type; NULL where none is
+                                needed */
     struct tl_tensor *alias; /* shares that tensor's memory; NULL for its own */
     int first, last;         /* steps of the plan's time line between which it is alive */
     size_t offset;           /* in the arena */
@@ -75,6 +77,10 @@ typedef struct tl_op {
      * comes in as the layout of the first source. NULL: PLAIN for both. All sources get *src. */
     void (*choose)(const tl_graph *graph, const tl_node *node, tl_layout spatial, tl_layout *src,
                    tl_layout *dst);
+    /* May a step of a node that asks for bf16 compute in it (sources and result)? NULL: never. */
+    bool (*takes_bf16)(const tl_graph *graph, const tl_node *node, bool training);
+    bool starts_bf16; /* and is worth a change of type in front; others go on with what comes */
+    bool makes_f32;   /* of bf16 too */
     bool backward_reads_src, backward_reads_dst;
     /* Where attributes decide: of the two, backward reads only dst; NULL: the flags decide. */
     bool (*backward_reads_dst_only)(const tl_step *step);
@@ -104,7 +110,7 @@ typedef struct tl_op {
 
 struct tl_step {
     const tl_op *op;
-    const tl_node *node; /* borrowed from the graph; NULL for a change of layout */
+    const tl_node *node; /* borrowed from the graph; NULL for a change of form */
     const char *name;    /* layer name, borrowed */
     int n_src;
     tl_tensor **src; /* borrowed from the plan, the array is owned */
@@ -158,14 +164,53 @@ tl_status tl_attr_create(dnnl_primitive_attr_t *attr, const tl_step *post_ops_of
 bool tl_activation_eltwise(tl_activation kind, bool has_alpha, float alpha,
                            dnnl_alg_kind_t *algorithm, float *a, float *b);
 
+/* What a tensor looks like in memory. */
+typedef struct tl_form {
+    tl_layout layout;
+    tl_dtype dtype;
+} tl_form;
+
 /* A tensor of the given shape: fills md and bytes. */
-tl_status tl_tensor_init(tl_tensor *tensor, int rank, const int64_t *dims, tl_layout layout,
-                         int block, tl_error *err);
+tl_status tl_tensor_init(tl_tensor *tensor, int rank, const int64_t *dims, tl_form form, int block,
+                         tl_error *err);
+/* The same shape and form. */
+tl_status tl_tensor_init_like(tl_tensor *tensor, const tl_tensor *like, int block, tl_error *err);
 void tl_tensor_clear(tl_tensor *tensor);
+
+dnnl_data_type_t tl_dnn_type(tl_dtype dtype);
+/* How many numbers a tensor has in memory, padding included. */
+int64_t tl_tensor_count(const tl_tensor *tensor);
+
+/* Where number i of them is, and its value. */
+static inline void *tl_tensor_at(const tl_tensor *tensor, int64_t i)
+{
+    return (char *)tensor->data + i * (int64_t)tl_dtype_bytes(tensor->dtype);
+}
+
+static inline float tl_tensor_get(const tl_tensor *tensor, int64_t i)
+{
+    if (tensor->dtype == TL_BF16)
+        return tl_bf16_value(((const tl_bf16 *)tensor->data)[i]);
+    return ((const float *)tensor->data)[i];
+}
+
+static inline void tl_tensor_set(const tl_tensor *tensor, int64_t i, float value)
+{
+    if (tensor->dtype == TL_BF16)
+        ((tl_bf16 *)tensor->data)[i] = tl_bf16_round(value);
+    else
+        ((float *)tensor->data)[i] = value;
+}
+
+/* The usual takes_bf16. */
+bool tl_takes_bf16(const tl_graph *graph, const tl_node *node, bool training);
 
 /* Does the step's backward read its sources, its result? */
 bool tl_backward_reads_src(const tl_step *step);
 bool tl_backward_reads_dst(const tl_step *step);
+
+/* sum = a + b, of one form; sum may be a or b. */
+void tl_tensor_add(const tl_tensor *sum, const tl_tensor *a, const tl_tensor *b);
 
 /* The tensor whose memory this one uses. */
 tl_tensor *tl_tensor_root(tl_tensor *tensor);
@@ -179,7 +224,7 @@ void tl_choose_spatial(const tl_graph *graph, const tl_node *node, tl_layout spa
 
 /* How a rank-4 tensor (or any PLAIN one) is walked by channel: `outer` times (images of a blocked
  * tensor, else 1) there are `blocks` blocks of channels, each with `inner` positions of `width`
- * channels next to each other, `stride` floats apart. PLAIN: one block of all channels. */
+ * channels next to each other, `stride` numbers apart. PLAIN: one block of all channels. */
 typedef struct tl_channels {
     int64_t outer, blocks, inner, width, stride;
     int64_t n; /* channels without padding */
@@ -192,7 +237,7 @@ const tl_op *tl_op_find(tl_op_kind kind);
 /* A batch norm by moving statistics in an inference plan; its sources are joined. */
 extern const tl_op tl_op_norm_map;
 
-/* The op of a change of layout: src[0] and dst differ only in layout. */
+/* The op of a change of form: src[0] and dst differ only in layout and type. */
 extern const tl_op tl_op_reorder;
 
 #define X(name) extern const tl_op tl_op_##name;

@@ -59,8 +59,12 @@ static bool is_chosen(const tl_step *step, tl_algorithm_use use, const tl_tensor
         use, result->dims[1], result->dims[2], step->src[0]->dims[3], result->dims[3], false};
     if (!tl_winograd_allowed() || !is_plain_3x3(step) || c % 16 != 0 || k % 32 != 0)
         return false;
-    /* a kernel that is trained is transformed each time */
-    int64_t least = use == TL_USE_INFERENCE ? 32 : 64;
+    /* a kernel that is trained is transformed each time, and direct convolutions of bfloat16 are
+     * twice as fast */
+    bool bf16 = step->src[0]->dtype == TL_BF16;
+    int64_t least = use == TL_USE_INFERENCE && !bf16 ? 32 : 64;
+    if (bf16)
+        return use != TL_USE_BACKWARD_WEIGHTS && pays(dst, c, k, least);
     return tl_algorithms_find(&found) ? found.winograd : pays(dst, c, k, least);
 }
 
@@ -113,6 +117,7 @@ static int64_t tiles_per_pass(int64_t n_tiles, int64_t per_tile)
 
 /* One convolution: src padded by (top, left) with zeros -> dst. */
 typedef struct convolution {
+    tl_dtype dtype;
     tl_winograd_image src, dst;
     int64_t top, left;
     tl_winograd_end end;
@@ -158,7 +163,7 @@ size_t tl_winograd_work_backward_weights(const tl_step *step)
 /* u: packed kernels; v: room for V and M of a pass. */
 static void run(const convolution *conv, const float *u, float *v)
 {
-    const tl_winograd_kernels *kernels = tl_winograd();
+    const tl_winograd_kernels *kernels = tl_winograd(conv->dtype);
     const tl_winograd_image *src = &conv->src, *dst = &conv->dst;
     int64_t tiles_h = (dst->h + 3) / 4, tiles_w = (dst->w + 3) / 4;
     int64_t all = dst->n * tiles_h * tiles_w;
@@ -195,7 +200,8 @@ void tl_winograd_forward(const tl_step *step, const float *u, const float *bias)
     const tl_variable *kernel = step->node->weights[0];
     const int64_t *pads = step->node->attrs.pads;
     float *work = step->work[TL_WORK_FORWARD];
-    convolution conv = {image_of(step->src[0]),
+    convolution conv = {step->src[0]->dtype,
+                        image_of(step->src[0]),
                         image_of(step->dst),
                         pads[0],
                         pads[2],
@@ -214,8 +220,12 @@ void tl_winograd_backward_data(const tl_step *step, const float *u)
     const tl_variable *kernel = step->node->weights[0];
     const int64_t *pads = step->node->attrs.pads;
     float *work = step->work[TL_WORK_BACKWARD];
-    convolution conv = {
-        image_of(step->dst->diff), image_of(step->diff_src[0]), 2 - pads[0], 2 - pads[2], {0}};
+    convolution conv = {step->dst->dtype,
+                        image_of(step->dst->diff),
+                        image_of(step->diff_src[0]),
+                        2 - pads[0],
+                        2 - pads[2],
+                        {0}};
     if (u == NULL) {
         tl_winograd_pack_transposed(kernel->data, kernel->dims[2], kernel->dims[3], work);
         u = work;
@@ -229,7 +239,7 @@ void tl_winograd_backward_data(const tl_step *step, const float *u)
 static void add_products(const float *v, const float *z, int64_t n, int64_t c, int64_t k,
                          bool adds, float *du, float *diff_bias)
 {
-    const tl_winograd_kernels *kernels = tl_winograd();
+    const tl_winograd_kernels *kernels = tl_winograd(TL_F32);
     int64_t panel = kernels->panel, panels = k / panel;
 #pragma omp for schedule(dynamic)
     for (int64_t job = 0; job < 36 * panels; job++) {
@@ -244,7 +254,7 @@ static void add_products(const float *v, const float *z, int64_t n, int64_t c, i
 
 void tl_winograd_backward_weights(const tl_step *step)
 {
-    const tl_winograd_kernels *kernels = tl_winograd();
+    const tl_winograd_kernels *kernels = tl_winograd(step->src[0]->dtype);
     const int64_t *pads = step->node->attrs.pads;
     tl_winograd_image src = image_of(step->kept_src[0]), diff = image_of(step->dst->diff);
     int64_t c = src.c, k = diff.c, panel = kernels->panel;

@@ -25,6 +25,7 @@ struct tl_plan {
     tl_node *nodes; /* rewritten copies of the graph's nodes: own src arrays, the rest borrowed */
     bool *needed, *needs_gradient, *is_feed; /* per value */
     int *n_uses;                             /* per value, by needed nodes and outputs */
+    tl_dtype *dtypes;                        /* per value: how its node makes it */
 
     int n_steps, cap_steps;
     tl_step *steps;
@@ -36,10 +37,11 @@ struct tl_plan {
     int *backward_time; /* per step */
     int end_time;
     int n_tensors, cap_tensors;
-    tl_tensor **tensors;  /* owned; tensors of values, gradients, temporaries, work memory */
-    tl_tensor **by_value; /* [value * TL_LAYOUT_COUNT + layout], borrowed from tensors */
-    tl_tensor **primary;  /* per value: the tensor it is produced in */
-    tl_tensor **work;     /* [step * TL_WORK_COUNT + kind], or NULL */
+    tl_tensor **tensors; /* owned; tensors of values, gradients, temporaries, work memory */
+    tl_tensor *
+        *by_value;       /* [(value * 2 + (dtype is bf16)) * TL_LAYOUT_COUNT + layout], borrowed */
+    tl_tensor **primary; /* per value: the tensor it is produced in */
+    tl_tensor **work;    /* [step * TL_WORK_COUNT + kind], or NULL */
 
     int n_feeds, n_outputs, n_seeds, n_trainable;
     tl_tensor **feeds, **outputs, **seeds;

@@ -137,7 +137,7 @@ tl_status tl_plan_place(tl_plan *plan, tl_error *err)
     for (int i = 0; i < plan->n_tensors; i++) {
         tl_tensor *root = tl_tensor_root(plan->tensors[i]);
         if (root->first >= 0)
-            plan->tensors[i]->data = (float *)((char *)plan->arena + root->offset);
+            plan->tensors[i]->data = (char *)plan->arena + root->offset;
     }
     for (int i = 0; i < plan->n_steps; i++)
         for (int k = 0; k < TL_WORK_COUNT; k++)

@@ -5,7 +5,6 @@
 #include "base/alloc.h"
 #include "base/compute.h"
 #include "base/os.h"
-#include "kernels/norm.h"
 #include "ops/norm.h"
 #include "plan/internal.h"
 
@@ -23,7 +22,7 @@ static tl_status copy_tensor_shape(tl_plan *plan, const tl_tensor *like, tl_tens
                                    tl_error *err)
 {
     TL_TRY(tl_plan_new_tensor(plan, out, err));
-    return tl_tensor_init(*out, like->rank, like->dims, like->layout, plan->build.block, err);
+    return tl_tensor_init_like(*out, like, plan->build.block, err);
 }
 
 /* The last step before `i` that reads tensor: the next one to add to its gradient; -1 for none. */
@@ -69,7 +68,7 @@ static bool may_share(const tl_plan *plan, int i, const tl_tensor *src)
 
 static bool same_shape(const tl_tensor *a, const tl_tensor *b)
 {
-    return a->layout == b->layout && a->rank == b->rank &&
+    return a->layout == b->layout && a->dtype == b->dtype && a->rank == b->rank &&
            memcmp(a->dims, b->dims, (size_t)a->rank * sizeof *a->dims) == 0;
 }
 
@@ -292,7 +291,7 @@ void tl_plan_destroy(tl_plan *plan)
         plan->nodes,          plan->needed,  plan->needs_gradient, plan->is_feed, plan->n_uses,
         plan->steps,          plan->tensors, plan->by_value,       plan->primary, plan->feeds,
         plan->outputs,        plan->seeds,   plan->trainable,      plan->work,    plan->gradients,
-        plan->first_gradient, plan->repeats, plan->backward_time,  plan->seconds};
+        plan->first_gradient, plan->repeats, plan->backward_time,  plan->seconds, plan->dtypes};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         tl_free(lists[i]);
     if (plan->stream != NULL)
@@ -309,17 +308,18 @@ void tl_plan_destroy(tl_plan *plan)
 static void copy_feed(tl_tensor *tensor, const tl_feed *feed)
 {
     int64_t n = tl_shape_size(tensor->rank, tensor->dims);
-    const unsigned char *from = feed->data;
-    if (feed->dtype == TL_F32) {
+    const unsigned char *bytes = feed->data;
+    const float *floats = feed->data;
+    if (feed->dtype == TL_F32 && tensor->dtype == TL_F32) {
 #pragma omp parallel for schedule(static) if (n > BLOCK)
         for (int64_t at = 0; at < n; at += BLOCK)
-            memcpy(tensor->data + at, from + at * (int64_t)sizeof(float),
+            memcpy(tl_tensor_at(tensor, at), floats + at,
                    (size_t)(n - at < BLOCK ? n - at : BLOCK) * sizeof(float));
         return;
     }
 #pragma omp parallel for
     for (int64_t i = 0; i < n; i++)
-        tensor->data[i] = from[i];
+        tl_tensor_set(tensor, i, feed->dtype == TL_U8 ? (float)bytes[i] : floats[i]);
 }
 
 static tl_status check_cancelled(const tl_plan *plan, int i, tl_error *err)
@@ -357,9 +357,7 @@ tl_status tl_plan_forward(tl_plan *plan, const tl_feed *feeds, float *const *out
     }
     for (int i = 0; outputs != NULL && i < plan->n_outputs; i++)
         if (outputs[i] != NULL)
-            memcpy(outputs[i], plan->outputs[i]->data,
-                   (size_t)tl_shape_size(plan->outputs[i]->rank, plan->outputs[i]->dims) *
-                       sizeof(float));
+            memcpy(outputs[i], plan->outputs[i]->data, plan->outputs[i]->bytes);
     return TL_OK;
 }
 
@@ -385,12 +383,11 @@ const float *tl_plan_seed_value(const tl_plan *plan, int i)
     return plan->seeds[i]->data;
 }
 
-static void add_into(float *sum, const float *more, int64_t n)
+static void add_gradient(const tl_gradient *sum, const tl_gradient *more)
 {
-    const tl_norm_kernels *kernels = tl_norm();
-#pragma omp parallel for schedule(static) if (n > BLOCK)
-    for (int64_t at = 0; at < n; at += BLOCK)
-        kernels->add(sum + at, sum + at, more + at, n - at < BLOCK ? n - at : BLOCK);
+    tl_tensor to = {.dtype = TL_F32, .data = sum->data, .bytes = sum->size * sizeof(float)};
+    tl_tensor from = {.dtype = TL_F32, .data = more->data};
+    tl_tensor_add(&to, &to, &from);
 }
 
 /* Makes again what step i is the first of the backward pass to read; what others are made of
@@ -423,15 +420,13 @@ tl_status tl_plan_backward(tl_plan *plan, tl_error *err)
         TL_TRY(step->op->backward(step, &plan->run, err));
         for (int k = 0; k < step->n_src; k++)
             if (step->accumulate[k] && step->diff_src[k] != step->src[k]->diff)
-                add_into(step->src[k]->diff->data, step->diff_src[k]->data,
-                         (int64_t)(step->diff_src[k]->bytes / sizeof(float)));
+                tl_tensor_add(step->src[k]->diff, step->src[k]->diff, step->diff_src[k]);
         tl_plan_add_time(plan, i, true, start);
     }
     for (int g = 0; g < plan->n_gradients; g++) { /* a variable used twice: sum its gradients */
         int first = plan->first_gradient[plan->gradients[g].trainable];
         if (first != g)
-            add_into(plan->gradients[first].data, plan->gradients[g].data,
-                     (int64_t)plan->gradients[g].size);
+            add_gradient(&plan->gradients[first], &plan->gradients[g]);
     }
     return TL_OK;
 }

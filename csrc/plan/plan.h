@@ -23,11 +23,9 @@ typedef struct tl_plan_spec {
     size_t repeat_from; /* cheap results of so many bytes are made again in backward */
 } tl_plan_spec;
 
-typedef enum tl_dtype { TL_F32, TL_U8 } tl_dtype;
-
 typedef struct tl_feed {
     const void *data; /* row-major, the whole batch */
-    tl_dtype dtype;
+    tl_dtype dtype;   /* TL_F32 or TL_U8 */
 } tl_feed;
 
 tl_status tl_plan_create(tl_plan **out, const tl_plan_spec *spec, tl_error *err);

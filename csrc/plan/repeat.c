@@ -8,7 +8,7 @@
 static bool is_cheap(const tl_step *step)
 {
     if (step->node == NULL)
-        return true; /* a change of layout */
+        return true; /* a change of form */
     switch (step->node->kind) {
         case TL_OP_batch_norm:
         case TL_OP_add:
@@ -106,9 +106,7 @@ static tl_status add_repeat(tl_plan *plan, int i, int before, tl_error *err)
     TL_TRY(tl_calloc((void **)&repeat->src, n, sizeof *repeat->src, "a step", err));
     TL_TRY(tl_calloc((void **)&repeat->diff_src, n, sizeof *repeat->diff_src, "a step", err));
     TL_TRY(tl_plan_new_tensor(plan, &repeat->dst, err));
-    const tl_tensor *like = step->dst;
-    return tl_tensor_init(repeat->dst, like->rank, like->dims, like->layout, plan->build.block,
-                          err);
+    return tl_tensor_init_like(repeat->dst, step->dst, plan->build.block, err);
 }
 
 /* Everybody who reads a repeated result in backward reads the repeat's. */

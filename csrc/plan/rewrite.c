@@ -15,6 +15,7 @@ static tl_status copy_nodes(tl_plan *plan, tl_error *err)
     TL_TRY(tl_calloc((void **)&plan->needs_gradient, n, sizeof(bool), "a plan", err));
     TL_TRY(tl_calloc((void **)&plan->is_feed, n, sizeof(bool), "a plan", err));
     TL_TRY(tl_calloc((void **)&plan->n_uses, n, sizeof(int), "a plan", err));
+    TL_TRY(tl_calloc((void **)&plan->dtypes, n, sizeof *plan->dtypes, "a plan", err));
     for (size_t i = 0; i < n; i++) {
         plan->nodes[i] = graph->nodes[i];
         plan->nodes[i].src = NULL;

@@ -1,8 +1,9 @@
-/* Nodes -> steps: which nodes one step does together, which layout each value has, where a change
- * of layout stands in between. */
+/* Nodes -> steps: which nodes one step does together, which form (layout and type) each value has,
+ * where a change of form stands in between. */
 #include <string.h>
 
 #include "base/alloc.h"
+#include "kernels/kernels.h"
 #include "plan/internal.h"
 
 tl_status tl_plan_new_tensor(tl_plan *plan, tl_tensor **out, tl_error *err)
@@ -19,15 +20,21 @@ tl_status tl_plan_new_tensor(tl_plan *plan, tl_tensor **out, tl_error *err)
     return TL_OK;
 }
 
-static tl_status value_tensor(tl_plan *plan, int value, tl_layout layout, tl_tensor **out,
+static tl_tensor **tensor_slot(const tl_plan *plan, int value, tl_form form)
+{
+    int type = value * 2 + (form.dtype == TL_BF16);
+    return &plan->by_value[type * TL_LAYOUT_COUNT + (int)form.layout];
+}
+
+static tl_status value_tensor(tl_plan *plan, int value, tl_form form, tl_tensor **out,
                               tl_error *err)
 {
     const tl_value *v = &plan->graph->values[value];
     tl_tensor *tensor = NULL;
     TL_TRY(tl_plan_new_tensor(plan, &tensor, err));
-    TL_TRY(tl_tensor_init(tensor, v->rank, v->dims, layout, plan->build.block, err));
+    TL_TRY(tl_tensor_init(tensor, v->rank, v->dims, form, plan->build.block, err));
     tensor->needs_gradient = plan->needs_gradient[value];
-    plan->by_value[value * TL_LAYOUT_COUNT + (int)layout] = tensor;
+    *tensor_slot(plan, value, form) = tensor;
     *out = tensor;
     return TL_OK;
 }
@@ -57,16 +64,16 @@ static tl_status new_step(tl_plan *plan, const tl_op *op, const tl_node *node, c
     return TL_OK;
 }
 
-/* The value in the wanted layout; a change of layout is inserted on first demand. */
-static tl_status demand(tl_plan *plan, int value, tl_layout layout, tl_tensor **out, tl_error *err)
+/* The value in the wanted form; a change of form is inserted on first demand. */
+static tl_status demand(tl_plan *plan, int value, tl_form form, tl_tensor **out, tl_error *err)
 {
     if (plan->graph->values[value].rank != 4)
-        layout = TL_LAYOUT_PLAIN;
-    *out = plan->by_value[value * TL_LAYOUT_COUNT + (int)layout];
+        form.layout = TL_LAYOUT_PLAIN;
+    *out = *tensor_slot(plan, value, form);
     if (*out != NULL)
         return TL_OK;
     tl_tensor *from = plan->primary[value];
-    TL_TRY(value_tensor(plan, value, layout, out, err));
+    TL_TRY(value_tensor(plan, value, form, out, err));
     tl_step *step = NULL;
     TL_TRY(new_step(plan, &tl_op_reorder, NULL, plan->nodes[value].name, 1, &step, err));
     step->src[0] = from;
@@ -120,31 +127,40 @@ static bool fuses_activation(const tl_node *node)
            node->attrs.kind != TL_ACT_swish;
 }
 
-static group find_group(const tl_plan *plan, int conv, tl_layout dst)
+/* The only reader of value if it may be done by the convolution's step: without a gradient, and of
+ * the same type, which a layer may choose for itself. */
+static int next_of(const tl_plan *plan, int value, int conv)
+{
+    int next = only_reader(plan, value);
+    return next >= 0 && !plan->needs_gradient[next] && plan->dtypes[next] == plan->dtypes[conv]
+               ? next
+               : -1;
+}
+
+static group find_group(const tl_plan *plan, int conv, tl_form dst)
 {
     group g = {.residual = -1, .sum = -1, .dst = conv};
-    int next = only_reader(plan, g.dst);
+    int next = next_of(plan, g.dst, conv);
     if (next >= 0 && plan->nodes[next].kind == TL_OP_batch_norm &&
-        !plan->nodes[next].attrs.training && !plan->needs_gradient[next]) {
+        !plan->nodes[next].attrs.training) {
         g.norm = &plan->nodes[next];
         g.dst = next;
-        next = only_reader(plan, g.dst);
+        next = next_of(plan, g.dst, conv);
     }
-    if (next >= 0 && plan->nodes[next].kind == TL_OP_add && plan->nodes[next].n_src == 2 &&
-        !plan->needs_gradient[next]) {
+    if (next >= 0 && plan->nodes[next].kind == TL_OP_add && plan->nodes[next].n_src == 2) {
         const tl_node *sum = &plan->nodes[next];
         int other = sum->src[0] == g.dst ? sum->src[1] : sum->src[0];
         const tl_tensor *t = plan->primary[other]; /* made before this convolution? */
         const tl_value *a = &plan->graph->values[g.dst], *b = &plan->graph->values[other];
         if (other != g.dst && t != NULL && !plan->is_feed[other] && a->rank == b->rank &&
-            memcmp(a->dims, b->dims, (size_t)a->rank * sizeof *a->dims) == 0 && t->layout == dst &&
-            dies_in(plan, other, next, conv)) {
+            memcmp(a->dims, b->dims, (size_t)a->rank * sizeof *a->dims) == 0 &&
+            t->layout == dst.layout && t->dtype == dst.dtype && dies_in(plan, other, next, conv)) {
             g.residual = other;
             g.sum = g.dst = next;
-            next = only_reader(plan, g.dst);
+            next = next_of(plan, g.dst, conv);
         }
     }
-    if (next >= 0 && fuses_activation(&plan->nodes[next]) && !plan->needs_gradient[next]) {
+    if (next >= 0 && fuses_activation(&plan->nodes[next])) {
         g.activation = &plan->nodes[next];
         g.dst = next;
     }
@@ -157,7 +173,8 @@ static group find_clipped_norm(const tl_plan *plan, int norm)
 {
     group g = {.residual = -1, .sum = -1, .dst = norm};
     int next = only_reader(plan, norm);
-    if (next < 0 || plan->nodes[next].kind != TL_OP_activation)
+    if (next < 0 || plan->nodes[next].kind != TL_OP_activation ||
+        plan->dtypes[next] != plan->dtypes[norm])
         return g;
     const tl_attrs *a = &plan->nodes[next].attrs;
     if (a->kind == TL_ACT_relu6 ||
@@ -178,7 +195,7 @@ static bool maps(const tl_plan *plan, int value)
 static group find_joined_norm(const tl_plan *plan, int join)
 {
     int norm = only_reader(plan, join);
-    if (norm < 0 || !maps(plan, norm))
+    if (norm < 0 || !maps(plan, norm) || plan->dtypes[norm] != plan->dtypes[join])
         return (group){.residual = -1, .sum = -1, .dst = join};
     group g = find_clipped_norm(plan, norm);
     g.norm = &plan->nodes[norm];
@@ -186,6 +203,37 @@ static group find_joined_norm(const tl_plan *plan, int join)
 }
 
 /* ---- steps ---- */
+
+/* The type of the sources of a node's step. */
+static tl_dtype computes_in(const tl_plan *plan, int value)
+{
+    const tl_node *node = &plan->nodes[value];
+    const tl_op *op = tl_op_find(node->kind);
+    if (node->dtype != TL_BF16 || op->takes_bf16 == NULL ||
+        !op->takes_bf16(plan->graph, node, plan->needs_gradient[value]))
+        return TL_F32;
+    return op->starts_bf16 ? TL_BF16 : plan->dtypes[node->src[0]];
+}
+
+/* For all values of the graph, so that one has the same type on both sides of a cut. */
+static tl_status choose_types(tl_plan *plan, tl_error *err)
+{
+    for (int v = 0; v < plan->graph->n_nodes; v++) {
+        const tl_node *node = &plan->nodes[v];
+        if (node->kind == TL_OP_input)
+            continue;
+        tl_dtype dtype = computes_in(plan, v);
+        if (dtype == TL_BF16 && !tl_has_bf16())
+            return tl_fail(err, TL_UNSUPPORTED,
+                           "layer '%s': this machine has no instructions for bfloat16 "
+                           "(AVX512-BF16 or AMX) and would emulate them slower than float32; "
+                           "model.compile(..., precision=\"float32\") gives all layers the policy "
+                           "\"float32\"",
+                           node->name);
+        plan->dtypes[v] = tl_op_find(node->kind)->makes_f32 ? TL_F32 : dtype;
+    }
+    return TL_OK;
+}
 
 static tl_layout spatial_layout(const tl_plan *plan)
 {
@@ -214,13 +262,14 @@ static tl_status add_step(tl_plan *plan, int value, bool *done, tl_error *err)
     const tl_op *op = tl_op_find(node->kind);
     bool is_conv = node->kind == TL_OP_conv2d || node->kind == TL_OP_depthwise_conv2d;
     group g = {.residual = -1, .sum = -1, .dst = value};
-    tl_layout src = plan->primary[node->src[0]]->layout, dst = TL_LAYOUT_PLAIN;
+    tl_form src = {plan->primary[node->src[0]]->layout, computes_in(plan, value)};
+    tl_form dst = {TL_LAYOUT_PLAIN, plan->dtypes[value]};
     if (op->choose != NULL && plan->graph->values[node->src[0]].rank == 4)
-        op->choose(plan->graph, node, spatial_layout(plan), &src, &dst);
+        op->choose(plan->graph, node, spatial_layout(plan), &src.layout, &dst.layout);
     else
-        src = TL_LAYOUT_PLAIN;
+        src.layout = TL_LAYOUT_PLAIN;
     if (plan->graph->values[value].rank != 4)
-        dst = TL_LAYOUT_PLAIN;
+        dst.layout = TL_LAYOUT_PLAIN;
     if (is_conv && !plan->needs_gradient[value])
         g = find_group(plan, value, dst);
     else if (node->kind == TL_OP_batch_norm)
@@ -228,7 +277,7 @@ static tl_status add_step(tl_plan *plan, int value, bool *done, tl_error *err)
     else if (node->kind == TL_OP_concat)
         g = find_joined_norm(plan, value);
     bool joins_norm = node->kind == TL_OP_concat && g.norm != NULL;
-    for (int k = 0; k < node->n_src; k++) { /* changes of layout come before the step itself */
+    for (int k = 0; k < node->n_src; k++) { /* changes of form come before the step itself */
         tl_tensor *unused;
         TL_TRY(demand(plan, node->src[k], src, &unused, err));
     }
@@ -274,7 +323,8 @@ static tl_status add_feeds_and_nodes(tl_plan *plan, bool *done, tl_error *err)
         if (!plan->needed[v] || done[v])
             continue;
         if (plan->is_feed[v])
-            TL_TRY(value_tensor(plan, v, TL_LAYOUT_PLAIN, &plan->primary[v], err));
+            TL_TRY(value_tensor(plan, v, (tl_form){TL_LAYOUT_PLAIN, plan->dtypes[v]},
+                                &plan->primary[v], err));
         else
             TL_TRY(add_step(plan, v, done, err));
     }
@@ -291,19 +341,21 @@ tl_status tl_plan_make_steps(tl_plan *plan, const tl_plan_spec *spec, tl_error *
     int n = plan->graph->n_nodes;
     bool *done = NULL;
     tl_status status = TL_OK;
-    TL_TRY(new_list(&plan->by_value, n * TL_LAYOUT_COUNT, err));
+    const tl_form plain = {TL_LAYOUT_PLAIN, TL_F32};
+    TL_TRY(new_list(&plan->by_value, n * 2 * TL_LAYOUT_COUNT, err));
     TL_TRY(new_list(&plan->primary, n, err));
     TL_TRY(new_list(&plan->feeds, spec->n_feeds, err));
     TL_TRY(new_list(&plan->outputs, spec->n_outputs, err));
     TL_TRY(new_list(&plan->seeds, spec->n_seeds, err));
     TL_TRY(tl_calloc((void **)&done, (size_t)n, sizeof *done, "a plan", err));
+    TL_TRY_GOTO(choose_types(plan, err));
     TL_TRY_GOTO(add_feeds_and_nodes(plan, done, err));
     for (int i = 0; i < spec->n_feeds; i++)
         plan->feeds[i] = plan->primary[spec->feeds[i]]; /* NULL: nothing reads it */
     for (int i = 0; i < spec->n_outputs; i++)
-        TL_TRY_GOTO(demand(plan, spec->outputs[i], TL_LAYOUT_PLAIN, &plan->outputs[i], err));
+        TL_TRY_GOTO(demand(plan, spec->outputs[i], plain, &plan->outputs[i], err));
     for (int i = 0; i < spec->n_seeds; i++)
-        TL_TRY_GOTO(demand(plan, spec->seeds[i], TL_LAYOUT_PLAIN, &plan->seeds[i], err));
+        TL_TRY_GOTO(demand(plan, spec->seeds[i], plain, &plan->seeds[i], err));
     TL_TRY_GOTO(new_list(&plan->work, plan->n_steps * TL_WORK_COUNT, err));
     plan->n_feeds = spec->n_feeds;
     plan->n_outputs = spec->n_outputs;

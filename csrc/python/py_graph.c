@@ -377,7 +377,7 @@ static PyObject *graph_shape(PyObject *self, PyObject *arg)
     return shape;
 }
 
-/* node(value) -> (op, layer name, sources, activation kind or None) */
+/* node(value) -> (op, layer name, sources, activation kind or None, type asked for) */
 static PyObject *graph_node(PyObject *self, PyObject *arg)
 {
     int v = read_value((graph_object *)self, arg);
@@ -388,8 +388,9 @@ static PyObject *graph_node(PyObject *self, PyObject *arg)
     for (int i = 0; src != NULL && i < node->n_src; i++)
         PyTuple_SetItem(src, i, PyLong_FromLong(node->src[i]));
     return Py_BuildValue(
-        "(ssNz)", tl_op_name(node->kind), node->name, src,
-        node->kind == TL_OP_activation ? tl_activation_name(node->attrs.kind) : NULL);
+        "(ssNzs)", tl_op_name(node->kind), node->name, src,
+        node->kind == TL_OP_activation ? tl_activation_name(node->attrs.kind) : NULL,
+        node->dtype == TL_BF16 ? "bfloat16" : "float32");
 }
 
 /* prefix(trainable) -> list of bool: is the value a pure function of the inputs? */
@@ -469,6 +470,27 @@ static PyObject *graph_n_values(PyObject *self, void *unused)
     return PyLong_FromLong(((graph_object *)self)->graph->n_nodes);
 }
 
+static PyObject *graph_dtype(PyObject *self, void *unused)
+{
+    (void)unused;
+    return PyUnicode_FromString(((graph_object *)self)->graph->dtype == TL_BF16 ? "bfloat16"
+                                                                                : "float32");
+}
+
+static int graph_set_dtype(PyObject *self, PyObject *value, void *unused)
+{
+    (void)unused;
+    const char *name =
+        value != NULL && PyUnicode_Check(value) ? PyUnicode_AsUTF8AndSize(value, NULL) : NULL;
+    if (name == NULL || (strcmp(name, "float32") != 0 && strcmp(name, "bfloat16") != 0)) {
+        PyErr_Format(PyExc_ValueError, "a graph computes in 'float32' or 'bfloat16', not %R",
+                     value != NULL ? value : Py_None);
+        return -1;
+    }
+    ((graph_object *)self)->graph->dtype = strcmp(name, "bfloat16") == 0 ? TL_BF16 : TL_F32;
+    return 0;
+}
+
 static PyMethodDef graph_methods[] = {
     {"input", (PyCFunction)(void (*)(void))graph_input, METH_VARARGS | METH_KEYWORDS,
      "input($self, shape, name='input')\n--\n\nA value the caller feeds; shape without batch."},
@@ -476,7 +498,7 @@ static PyMethodDef graph_methods[] = {
      "add($self, op, inputs, weights, name, /, **attrs)\n--\n\nAppend a node; its value."},
     {"shape", graph_shape, METH_O, "shape($self, value, /)\n--\n\nShape, batch included."},
     {"node", graph_node, METH_O,
-     "node($self, value, /)\n--\n\n(op, layer name, sources, activation or None)."},
+     "node($self, value, /)\n--\n\n(op, layer name, sources, activation or None, type)."},
     {"version", graph_version, METH_O,
      "version($self, values, /)\n--\n\n(version of the weights behind values, values reached)."},
     {"prefix", graph_prefix, METH_O,
@@ -487,6 +509,8 @@ static PyMethodDef graph_methods[] = {
 static PyGetSetDef graph_getset[] = {
     {"batch", graph_batch, NULL, "Rows of every value.", NULL},
     {"n_values", graph_n_values, NULL, "Number of values.", NULL},
+    {"dtype", graph_dtype, graph_set_dtype,
+     "Of the nodes added from now on: 'float32', or 'bfloat16' where their ops can.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

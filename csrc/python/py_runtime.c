@@ -86,6 +86,12 @@ static PyObject *onednn_info(PyObject *module, PyObject *unused)
                          (int)tl_dnn.get_effective_cpu_isa());
 }
 
+static PyObject *has_bfloat16(PyObject *module, PyObject *unused)
+{
+    (void)module, (void)unused;
+    return PyBool_FromLong(tl_has_bf16());
+}
+
 static PyObject *set_winograd(PyObject *module, PyObject *arg)
 {
     (void)module;
@@ -184,6 +190,8 @@ static PyMethodDef functions[] = {
      "memory_available()\n--\n\nBytes this process may still take."},
     {"onednn_info", onednn_info, METH_NOARGS,
      "onednn_info()\n--\n\nVersion, hash, CPU runtime, CPU ISA."},
+    {"has_bfloat16", has_bfloat16, METH_NOARGS,
+     "has_bfloat16()\n--\n\nDoes this machine compute in bfloat16 without emulating it?"},
     {NULL, NULL, 0, NULL},
 };
 

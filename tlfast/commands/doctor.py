@@ -45,7 +45,8 @@ def _sections(facts: dict[str, Any]) -> list[tuple[str, list[str]]]:
     cpu = facts["cpu"]
     return [
         ("versions", _versions(facts["versions"])),
-        ("CPU", [f"{cpu['model'] or 'unknown'}; in use: {cpu['in use']}",
+        ("CPU", [f"{cpu['model'] or 'unknown'}; in use: {cpu['in use']}; bfloat16 "
+                 f"(mixed_bfloat16): {'yes' if cpu['bfloat16'] else 'no, it would be emulated'}",
                  f"has {' '.join(cpu['features'])}" if cpu["features"] else "features unknown"]),
         ("threads", _threads(facts["threads"])),
         ("memory", _memory(facts["memory"])),

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tlfast import _keras2, initializers, regularizers
+from tlfast import _dtype_policy, _keras2, initializers, regularizers
 from tlfast._errors import did_you_mean
 from tlfast._naming import auto_name, current_path, name_scope
 from tlfast._recipe._maps import Traced
@@ -30,9 +30,7 @@ from tlfast._variable import Variable
 from tlfast.layers._checks import (
     LEGACY_SHAPE,
     check_call_arguments,
-    check_dtype,
     clean_config,
-    dtype_config,
 )
 
 # What people write when they mean `trainable`; no similarity of letters finds the first one.
@@ -86,6 +84,7 @@ class Operation(metaclass=_Finished):
 
     _module = "keras.src.ops.numpy"
     _old_arguments = ""  # key of `_keras2.ARGUMENTS`
+    compute_dtype: Any = "bfloat16"  # what comes goes on; layers say what they compute in
     _stem: Any = None  # set where a pretrained network begins, see tlfast._backbones
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
@@ -196,7 +195,8 @@ class Layer(Operation):
     Args:
         activity_regularizer: not supported; None.
         trainable: whether training may change the weights.
-        dtype: None or "float32".
+        dtype: what the layer computes in: "float32", "mixed_bfloat16", or a `DTypePolicy`; None is
+            the global policy (`tlfast.mixed_precision`).
         autocast: accepted as Keras' default True only.
         name: name, or None for the next automatic one.
         input_shape: shape without the batch, for the first layer of a `Sequential`.
@@ -247,9 +247,9 @@ class Layer(Operation):
                 f"Received: trainable={trainable} (of type {type(trainable)})"
             )
         if autocast is not True:
-            raise NotImplementedError(f"{where}: autocast={autocast!r} is not supported; everything"
-                                      " is float32 and there is nothing to cast")
-        check_dtype(dtype, where)
+            raise NotImplementedError(f"{where}: autocast={autocast!r} is not supported; inputs are"
+                                      " always converted to what a layer computes in")
+        self._dtype_policy = _dtype_policy.get(dtype, where)
         self.built: bool = not self._records_build
         self._trainable = trainable
         self._own_trainable: list[Variable] = []
@@ -276,19 +276,31 @@ class Layer(Operation):
         object.__setattr__(self, name, value)
 
     @property
+    def dtype_policy(self) -> _dtype_policy.DTypePolicy:
+        """What the layer computes in and keeps its weights in; a name may be set."""
+        return self._dtype_policy
+
+    @dtype_policy.setter
+    def dtype_policy(self, value: Any) -> None:
+        policy = _dtype_policy.get(value, f"layer '{self.name}' ({type(self).__name__})")
+        if policy != self._dtype_policy:
+            self._dtype_policy = policy
+            _dtype_policy.note_change()
+
+    @property
     def dtype(self) -> str:
-        """The element type of weights and activations, "float32"."""
-        return "float32"
+        """The element type of weights, "float32"."""
+        return self._dtype_policy.variable_dtype
 
     @property
     def compute_dtype(self) -> str:
-        """The type in which is computed, "float32"."""
-        return self.dtype
+        """The type in which is computed, "float32" or "bfloat16"."""
+        return self._dtype_policy.compute_dtype
 
     @property
     def variable_dtype(self) -> str:
         """The element type of weights, "float32"."""
-        return self.dtype
+        return self._dtype_policy.variable_dtype
 
     @property
     def trainable(self) -> bool:
@@ -472,8 +484,8 @@ class Layer(Operation):
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
         shape = self.compute_output_shape(map_structure(lambda t: t.shape, args[0]))
         if is_shape(shape):
-            return KerasTensor(shape)
-        return [KerasTensor(s) for s in shape]
+            return KerasTensor(shape, self.compute_dtype)
+        return [KerasTensor(s, self.compute_dtype) for s in shape]
 
     def _check_input(self, inputs: list[KerasTensor]) -> None:
         """Raise unless the inputs have ranks and sizes this layer takes."""
@@ -581,7 +593,8 @@ class Layer(Operation):
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that rebuild the layer, in Keras 3's layout."""
-        return {**super().get_config(), "trainable": self.trainable, "dtype": dtype_config()}
+        policy = _dtype_policy.config_of(self._dtype_policy)
+        return {**super().get_config(), "trainable": self.trainable, "dtype": policy}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:

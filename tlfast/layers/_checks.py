@@ -2,40 +2,10 @@
 
 from typing import Any
 
-import numpy as np
-
+from tlfast import _dtype_policy
 from tlfast._errors import did_you_mean
 
 LEGACY_SHAPE = ("input_shape", "batch_input_shape", "input_dim")
-
-
-def dtype_config() -> dict[str, Any]:
-    """Return how Keras 3 writes the float32 policy."""
-    return {
-        "module": "keras",
-        "class_name": "DTypePolicy",
-        "config": {"name": "float32"},
-        "registered_name": None,
-    }
-
-
-def check_dtype(dtype: Any, where: str) -> None:
-    """Raise unless `dtype` means float32.
-
-    Raises:
-        NotImplementedError: for any other type.
-    """
-    name = dtype
-    if isinstance(dtype, dict):
-        config = dtype.get("config")
-        name = config.get("name") if isinstance(config, dict) else config
-    name = getattr(name, "name", name)
-    if name in (None, "float32") or name is np.float32:
-        return
-    raise NotImplementedError(
-        f"{where}: dtype={dtype!r} is not supported; weights and activations are float32. "
-        "Leave dtype out"
-    )
 
 
 def check_data_format(data_format: str | None, where: str) -> str:
@@ -123,8 +93,8 @@ def clean_config(
         ValueError: if an argument is not known and not provably harmless.
     """
     config = dict(config)
-    if isinstance(config.get("dtype"), dict) or config.get("dtype") == "float32":
-        check_dtype(config.pop("dtype"), f"config of {config.get('name')!r}")
+    if config.get("dtype") is not None:
+        config["dtype"] = _dtype_policy.get(config["dtype"], f"config of {config.get('name')!r}")
     if accepted is None:
         return config
     for name in [k for k in config if k not in accepted]:

@@ -74,7 +74,8 @@ class _Arithmetic(Operation):
             raise NotImplementedError(
                 f"{type(self).__name__} of two tensors inside a model is not supported"
             )
-        return KerasTensor(broadcast_shapes(*shapes))
+        dtype = next(x.dtype for x in (x1, x2) if isinstance(x, KerasTensor))
+        return KerasTensor(broadcast_shapes(*shapes), dtype)
 
     def _swappable(self, x1: Any) -> bool:
         return True
@@ -149,7 +150,7 @@ class Negative(Operation):
     """-x."""
 
     def compute_output_spec(self, x: KerasTensor) -> KerasTensor:
-        return KerasTensor(x.shape)
+        return KerasTensor(x.shape, x.dtype)
 
     def lower_node(self, g: Any, node: Node, inputs: list[int], training: bool) -> list[int]:
         return [_scale_shift(g, self.name, inputs[0], -1.0, 0.0)]
@@ -164,7 +165,7 @@ class GetItem(Operation):
                 "Of the subscripts on a KerasTensor tlfast supports x[..., ::-1], which reverses "
                 f"the channels. Received: x[{key!r}]. Use Cropping2D to cut images"
             )
-        return KerasTensor(x.shape)
+        return KerasTensor(x.shape, x.dtype)
 
     def lower_node(self, g: Any, node: Node, inputs: list[int], training: bool) -> list[int]:
         return [_scale_shift(g, self.name, inputs[0], 1.0, 0.0, reverse=True)]
@@ -187,7 +188,7 @@ class _Activation(Operation):
     _function = ""
 
     def compute_output_spec(self, x: KerasTensor) -> KerasTensor:
-        return KerasTensor(x.shape)
+        return KerasTensor(x.shape, x.dtype)
 
     def lower_node(self, g: Any, node: Node, inputs: list[int], training: bool) -> list[int]:
         return [emit_activation(g, self.name, activations.get(self._function), inputs[0])]

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-from tlfast import _keras2, activations, initializers, regularizers
+from tlfast import _dtype_policy, _keras2, activations, initializers, regularizers
 from tlfast._serialization import serialize
 from tlfast._tensor import KerasTensor, Node, Shape, standardize_shape
 from tlfast.layers._base import Layer
-from tlfast.layers._checks import check_dtype, check_unsupported
+from tlfast.layers._checks import check_unsupported
 from tlfast.layers._operations import emit_activation
 
 
@@ -41,11 +41,15 @@ class InputLayer(Layer):
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(name=name)
+        super().__init__(name=name, dtype="float32")
         shape = kwargs.get("input_shape", shape)
         batch_shape = kwargs.get("batch_input_shape", batch_shape)
         check_unsupported(self, sparse=sparse, ragged=ragged, optional=optional)
-        check_dtype(dtype, f"Input '{self.name}'")
+        if _dtype_policy.get(dtype or "float32", f"Input '{self.name}'").name != "float32":
+            raise NotImplementedError(
+                f"Input '{self.name}': dtype={dtype!r}; inputs are float32, the layers behind them "
+                "compute in the type of their own policies"
+            )
         if input_tensor is not None:
             batch_shape = input_tensor.shape
         elif shape is not None and batch_shape is not None:

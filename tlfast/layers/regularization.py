@@ -5,7 +5,7 @@ from typing import Any
 
 from tlfast._tensor import Shape
 from tlfast.layers._base import Layer
-from tlfast.layers._checks import check_data_format, check_dtype
+from tlfast.layers._checks import check_data_format
 
 
 def layer_seed(layer: Layer, seed: Any) -> int:
@@ -99,7 +99,7 @@ class SpatialDropout2D(Layer):
         data_format: "channels_last" or None.
         seed: integer, or None to draw one from Python's `random`.
         name: name, or None for the next automatic one.
-        dtype: None or "float32".
+        dtype: None, a policy or its name; see `Layer`.
     """
 
     _ndim = 4
@@ -142,7 +142,7 @@ class SpatialDropout2D(Layer):
             "rate": self.rate,
             "seed": self.seed,
             "name": self.name,
-            "dtype": "float32",
+            "dtype": self.dtype_policy.name,
             "data_format": self.data_format,
         }
 
@@ -151,7 +151,6 @@ class SpatialDropout2D(Layer):
         config = dict(config)
         trainable = config.pop("trainable", True)
         config.pop("noise_shape", None)
-        check_dtype(config.get("dtype"), f"config of {config.get('name')!r}")
         layer = super().from_config(config)
         layer.trainable = trainable
         return layer
