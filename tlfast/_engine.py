@@ -11,7 +11,7 @@ import logging
 import math
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,10 +19,10 @@ import numpy as np
 
 from tlfast import _core, _dtype_policy
 from tlfast._algorithms import algorithm_choices
-from tlfast._direct_calls import next_seed
 from tlfast._features import FeatureCache, FeatureStore, page_out
 from tlfast._frozen_dropout import warn_about_dropout
 from tlfast._input_watch import InputWatch
+from tlfast._lowering import Cut, Lowered, as_input, lower
 from tlfast.layers._base import own_weights
 
 _log = logging.getLogger("tlfast")
@@ -32,8 +32,6 @@ _log = logging.getLogger("tlfast")
 _CHUNKS = (4, 2, 1)
 # Plans kept per model: chunk sizes, a training and an evaluation batch, their last short batches.
 _MAX_PLANS = 16
-# Ops that make a frozen part worth keeping; without one of them recomputing is as cheap.
-_WORK = frozenset({"conv2d", "depthwise_conv2d", "dense"})
 _CONVOLUTIONS = frozenset({"conv2d", "depthwise_conv2d"})
 # Batches of pixels at once: two being decoded ahead, one waiting, one in use.
 _PIXEL_BATCHES = 4
@@ -64,100 +62,6 @@ class Batch:
     shapes: tuple[Any, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Lowered:
-    graph: Any  # _core.Graph
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
-
-
-def _values(result: Any) -> tuple[int, ...]:
-    return tuple(result) if isinstance(result, (list, tuple)) else (result,)
-
-
-def lower(
-    layer: Any, shapes: Sequence[tuple[int, ...]], batch: int, training: bool | None
-) -> _Lowered:
-    """Write a layer or model into a new core graph.
-
-    Args:
-        layer: anything with `lower(graph, inputs, training)`.
-        shapes: shape of one sample of each input.
-        batch: number of rows.
-        training: whether dropout and augmentation are active; None: augmentation only.
-    """
-    graph = _core.Graph(batch)
-    graph.dtype = layer.compute_dtype
-    inputs = [graph.input(tuple(shape), f"input_{i}") for i, shape in enumerate(shapes)]
-    outputs = _values(layer.lower(graph, inputs, training))
-    return _Lowered(graph, tuple(inputs), outputs)
-
-
-def eager(layer: Any, arrays: Sequence[np.ndarray], training: bool | None) -> Any:
-    """Compute a layer or model on arrays at once.
-
-    Args:
-        layer: a built layer or a model.
-        arrays: inputs, batch axis first.
-        training: None means: augmentation layers act, dropout and batch norm as in prediction
-            (Keras' defaults of a direct call).
-
-    Returns:
-        An array, or a list of them.
-    """
-    arrays = [_as_input(a) for a in arrays]
-    made = lower(layer, [a.shape[1:] for a in arrays], len(arrays[0]), training)
-    plan = _core.Plan(made.graph, made.inputs, made.outputs, _core.Pool())
-    results = plan.forward(arrays, seed=next_seed())
-    return results[0] if len(results) == 1 else results
-
-
-def _as_input(array: np.ndarray) -> np.ndarray:
-    """Contiguous uint8 or float32, what the core reads."""
-    wanted = np.uint8 if array.dtype == np.uint8 else np.float32
-    return np.ascontiguousarray(array, dtype=wanted)
-
-
-class _Cut:
-    """Where the frozen part of a model ends, for one set of input shapes.
-
-    Attributes:
-        values: the values behind which training starts; numbers are the same in every graph
-            lowered with the same arguments.
-        shapes: shape of one sample of each.
-        works: whether computing them is worth avoiding.
-        is_whole: nothing is trained: they are the outputs.
-        signature: equal signatures compute the same function of the inputs and the weights.
-    """
-
-    def __init__(self, made: _Lowered, trainable: tuple[Any, ...]) -> None:
-        graph = made.graph
-        frozen = graph.prefix(trainable)
-        _, needed = graph.version(made.outputs)
-        cut = {v for v in made.outputs if frozen[v]}
-        for value in needed:
-            if not frozen[value]:
-                cut.update(s for s in graph.node(value)[2] if frozen[s])
-        self.values = tuple(sorted(cut))
-        self.is_whole = cut == set(made.outputs)
-        self._graph = graph
-        _, before = graph.version(self.values)
-        nodes = [graph.node(v) for v in before]
-        self.works = any(op in _WORK for op, *_ in nodes)
-        if not self.works:
-            self.values = tuple(made.inputs)
-        self.shapes = [graph.shape(v)[1:] for v in self.values]
-        place = {v: i for i, v in enumerate(before)}
-        self.signature = (
-            tuple((n[0], n[1], tuple(place[s] for s in n[2]), *n[3:]) for n in nodes),
-            tuple(place.get(v) for v in self.values),
-        )
-
-    def version(self) -> int:
-        """Grows when a weight of the frozen part is written."""
-        return self._graph.version(self.values)[0]
-
-
 # Models are full of reference cycles: one that was dropped keeps its packed weights until the
 # garbage collector comes, which counts objects and not megabytes.
 _engines: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -185,8 +89,8 @@ class Engine:
         _engines.add(self)
         self._pool = _core.Pool()
         self._plans: OrderedDict[Any, Any] = OrderedDict()
-        self._lowered: OrderedDict[object, _Lowered] = OrderedDict()
-        self._cuts: dict[object, _Cut] = {}
+        self._lowered: OrderedDict[object, Lowered] = OrderedDict()
+        self._cuts: dict[object, Cut] = {}
         self._features = FeatureCache()
         self._optimizer: Any = None
         self._losses: list[Any] = []
@@ -210,7 +114,7 @@ class Engine:
             table.popitem(last=False)
         return made
 
-    def _lower(self, shapes: tuple[Any, ...], batch: int, training: bool) -> _Lowered:
+    def _lower(self, shapes: tuple[Any, ...], batch: int, training: bool) -> Lowered:
         self._see_policies()
         key = (shapes, batch, training, self._flags if training else ())
         return self._kept(self._lowered, key, lambda: lower(self.model, shapes, batch, training))
@@ -233,18 +137,18 @@ class Engine:
             self._setting = setting
         return self._kept(self._plans, key, make)
 
-    def _inference_plan(self, key: object, made: _Lowered, wanted: tuple[int, ...]) -> Any:
+    def _inference_plan(self, key: object, made: Lowered, wanted: tuple[int, ...]) -> Any:
         return self._plan(
             key, lambda: _core.Plan(made.graph, made.inputs, wanted, self._pool)
         )
 
-    def _cut(self, shapes: tuple[Any, ...], training: bool) -> _Cut:
+    def _cut(self, shapes: tuple[Any, ...], training: bool) -> Cut:
         self._see_policies()
         key = (shapes, training, self._flags)
         if key not in self._cuts:
             if len(self._cuts) > _MAX_PLANS:
                 self._cuts.clear()
-            self._cuts[key] = _Cut(self._lower(shapes, 1, training), self._trainable_cores())
+            self._cuts[key] = Cut(self._lower(shapes, 1, training), self._trainable_cores())
         return self._cuts[key]
 
     def _trainable_cores(self) -> tuple[Any, ...]:
@@ -286,7 +190,7 @@ class Engine:
         """What the cut holds for these rows."""
         shapes = tuple(a.shape[1:] for a in x)
         cut = self._cut(shapes, training)
-        x = [_as_input(a) for a in x]
+        x = [as_input(a) for a in x]
         if not cut.works:
             return x
         return self._in_chunks(x, shapes, training, cut.values)
@@ -299,7 +203,7 @@ class Engine:
         Args:
             x: one array per input, batch axis first.
         """
-        x = [_as_input(np.asarray(a)) for a in x]
+        x = [as_input(np.asarray(a)) for a in x]
         return self._in_chunks(x, tuple(a.shape[1:] for a in x), False, None)
 
     def predict_batch(self, batch: Batch) -> list[np.ndarray]:
@@ -485,7 +389,7 @@ class Engine:
             batch.features = self._compute(batch.x, training)
         return batch.features
 
-    def _head(self, batch: Batch, training: bool, losses: bool) -> tuple[Any, _Cut]:
+    def _head(self, batch: Batch, training: bool, losses: bool) -> tuple[Any, Cut]:
         shapes = batch.shapes
         cut = self._cut(shapes, training)
         key = ("train" if training else "test", shapes, batch.size, losses, self._flags)
@@ -495,7 +399,7 @@ class Engine:
         return plan, cut
 
     def _make_head(
-        self, shapes: tuple[Any, ...], size: int, cut: _Cut, training: bool, losses: bool, pool: Any
+        self, shapes: tuple[Any, ...], size: int, cut: Cut, training: bool, losses: bool, pool: Any
     ) -> "_Ordered":
         made = self._lower(shapes, size, training)
         specs = tuple(self._loss_specs(size)) if losses else ()

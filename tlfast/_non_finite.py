@@ -82,7 +82,7 @@ def _first_weight(model: Any, trained: Sequence[Any], before: Sequence[np.ndarra
 
 
 def _first_output(model: Any, inputs: list[np.ndarray]) -> tuple[str, np.ndarray] | None:
-    from tlfast._engine import lower
+    from tlfast._lowering import lower
 
     made = lower(model, [x.shape[1:] for x in inputs], len(inputs[0]), True)
     _, order = made.graph.version(made.outputs)

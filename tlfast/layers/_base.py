@@ -557,9 +557,9 @@ class Layer(Operation):
             shapes = [(None, *a.shape[1:]) for a in arrays]
             self.build(shapes[0] if len(shapes) == 1 and not isinstance(inputs, list) else shapes)
         self._check_input([KerasTensor((None, *a.shape[1:]), name="array") for a in arrays])
-        from tlfast import _engine
+        from tlfast import _lowering
 
-        return _engine.eager(self, arrays, training)
+        return _lowering.eager(self, arrays, training)
 
     # Lowering -------------------------------------------------------------------------------
 
