@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tlfast import _core
+from tlfast._algorithms import algorithm_choices
 from tlfast._version import __version__
 
 # Whatever differs below these makes the stored place meaningless.
@@ -46,6 +47,7 @@ def fingerprint(
                 "oneDNN": [*info["version"], info["hash"]],
                 "instruction set": info["isa"],
                 "exact": not _core.winograd(),
+                "algorithms": algorithm_choices(),
                 "threads": _core.num_threads(),
             },
         }
