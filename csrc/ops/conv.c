@@ -74,21 +74,34 @@ static bool exceeds_image(const tl_graph *graph, const tl_node *node)
     return window > graph->values[node->src[0]].dims[1];
 }
 
-/* A blocked plan: images (up to 4 channels, not the means of a squeeze) come in as nchw, the only
- * source layout with a fast kernel into a blocked result; groups of few channels have fast kernels
- * in nhwc only; for the weights of a window higher than the image there is only a reference loop
- * in blocks (20 times slower). */
+/* Up to 4 channels that no convolution has made: no gradient goes back to them. */
+static bool reads_images(const tl_graph *graph, const tl_node *node)
+{
+    const int64_t *dims = graph->values[node->src[0]].dims;
+    if (dims[3] > 4 || dims[1] * dims[2] <= 1)
+        return false;
+    for (const tl_node *n = node; n->n_src > 0;) {
+        n = &graph->nodes[n->src[0]];
+        if (n->kind == TL_OP_conv2d || n->kind == TL_OP_depthwise_conv2d)
+            return false;
+    }
+    return true;
+}
+
+/* A blocked plan: images come in as nchw, the only source layout with a fast kernel into a blocked
+ * result. Fast in nhwc only: fewer channels than a block, in all or per group, and the weights of
+ * a window higher than the image (in blocks there is only a reference loop, 20 to 900 times
+ * slower). */
 static void choose(const tl_graph *graph, const tl_node *node, tl_layout spatial, tl_layout *src,
                    tl_layout *dst)
 {
     int64_t groups = tl_conv_groups(node), in = graph->values[node->src[0]].dims[3];
-    bool few_per_group = !tl_conv_is_depthwise(node) && groups > 1 && in / groups % 16 != 0;
-    bool multiplies = tl_conv_is_depthwise(node) && tl_conv_channels(node) != in;
-    bool plain =
-        few_per_group || multiplies || (!tl_conv_is_depthwise(node) && exceeds_image(graph, node));
+    bool depthwise = tl_conv_is_depthwise(node), images = groups == 1 && reads_images(graph, node);
+    bool few = !depthwise && !images && (in < 16 || (groups > 1 && in / groups % 16 != 0));
+    bool multiplies = depthwise && tl_conv_channels(node) != in;
+    bool plain = few || multiplies || (!depthwise && exceeds_image(graph, node));
     *src = *dst = plain ? TL_LAYOUT_PLAIN : spatial;
-    const int64_t *dims = graph->values[node->src[0]].dims;
-    if (*src == TL_LAYOUT_BLOCKED && in <= 4 && groups == 1 && dims[1] * dims[2] > 1)
+    if (*src == TL_LAYOUT_BLOCKED && images)
         *src = TL_LAYOUT_NCHW;
 }
 
