@@ -43,6 +43,7 @@ def main() -> None:
     command = commands.add_parser("train", help=train.__doc__.splitlines()[0])
     command.add_argument("--rounds", type=int, default=3, help="steps that are timed")
     command.add_argument("--frozen", action="store_true", help="train the head only")
+    command.add_argument("--bf16", action="store_true", help="mixed_bfloat16, torch's autocast")
     command.add_argument("--network", choices=networks.NAMES, action="append")
     command.add_argument("--contender", choices=train.CONTENDERS, action="append")
     command.set_defaults(run=train.run)

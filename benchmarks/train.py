@@ -27,26 +27,27 @@ CONTENDERS: dict[str, tuple[list[str], str | None, dict[str, str]]] = {
     "torch, compiled": (["train_torch.py", "compiled"], "TLFAST_PEER_TORCH", {}),
 }  # fmt: skip
 BATCH = 16
-AGREE = 1e-3  # of the largest prediction: softmax of features of order 1
+# Of the largest prediction: softmax of features of order 1.
+AGREE, AGREE_BF16 = 1e-3, 5e-2
 
 
-def start(name: str, frozen: bool) -> Worker:
+def start(name: str, modes: list[str]) -> Worker:
     script, variable, environment = CONTENDERS[name]
-    script = [*script, "frozen"] if frozen else script
-    return Worker(name, script, peer(variable) if variable else sys.executable, environment)
+    python = peer(variable) if variable else sys.executable
+    return Worker(name, [*script, *modes], python, environment)
 
 
-def compare(found: dict[str, np.ndarray], network: str) -> float:
+def compare(found: dict[str, np.ndarray], network: str, allowed: float) -> float:
     """Largest difference of the predictions; ends where it is too large."""
     difference = max(float(np.abs(p - found["tlfast"]).max()) for p in found.values())
-    if not difference <= AGREE:
-        sys.exit(f"{network}: predictions differ by {difference:.1e}, allowed {AGREE}")
+    if not difference <= allowed:
+        sys.exit(f"{network}: predictions differ by {difference:.1e}, allowed {allowed}")
     return difference
 
 
-def measure(network: str, contenders: list[str], rounds: int, frozen: bool) -> dict[str, Any]:
+def measure(network: str, contenders: list[str], rounds: int, modes: list[str]) -> dict[str, Any]:
     """All contenders in turns."""
-    workers = {name: start(name, frozen) for name in contenders}
+    workers = {name: start(name, modes) for name in contenders}
     with tempfile.TemporaryDirectory() as temporary:
         model = str(Path(temporary) / "model.json")
         pixels = str(Path(temporary) / "pixels.npy")
@@ -57,7 +58,7 @@ def measure(network: str, contenders: list[str], rounds: int, frozen: bool) -> d
             name: np.array(worker.ask("predict", network=network, model=model, pixels=pixels))
             for name, worker in workers.items()
         }
-        difference = compare(found, network)
+        difference = compare(found, network, AGREE_BF16 if "bf16" in modes else AGREE)
         seconds: dict[str, list[float]] = {name: [] for name in contenders}
         first = {name: worker.ask("step") for name, worker in workers.items()}
         for _ in range(rounds):
@@ -98,11 +99,12 @@ def report(network: str, result: dict[str, Any]) -> float:
 def run(options: argparse.Namespace) -> None:
     contenders = ["tlfast", *(options.contender or [n for n in CONTENDERS if n != "tlfast"])]
     kept: dict[str, Any] = {"machine": machine(), "networks": {}}
+    modes = [mode for mode in ("frozen", "bf16") if getattr(options, mode)]
     ratios = []
     for network in options.network or networks.NAMES:
-        kept["networks"][network] = measure(network, contenders, options.rounds, options.frozen)
+        kept["networks"][network] = measure(network, contenders, options.rounds, modes)
         ratios.append(report(network, kept["networks"][network]))
     mean = float(np.exp(np.mean(np.log(ratios))))
     print(f"geometric mean of {len(ratios)}: {mean:.2f}x; least {min(ratios):.2f}x")
-    target = keep("train-frozen" if options.frozen else "train", kept)
+    target = keep("-".join(["train", *modes]), kept)
     print(f"{', '.join(kept['machine'].values())}; kept in {target}")

@@ -1,4 +1,4 @@
-"""tlfast and Keras in the benchmark `train`: python train_keras.py tlfast | keras [jit] [frozen]"""
+"""tlfast, Keras in the benchmark `train`: train_keras.py tlfast | keras [jit] [frozen] [bf16]"""
 
 import os
 import sys
@@ -16,7 +16,7 @@ MB = 1 << 20
 class Contender:
     """One network in one framework."""
 
-    def __init__(self, kind: str, jit: bool, frozen: bool) -> None:
+    def __init__(self, kind: str, jit: bool, frozen: bool, bf16: bool) -> None:
         if kind == "tlfast":
             import tlfast as tf
         else:
@@ -27,6 +27,8 @@ class Contender:
         if kind == "keras" and not jit:
             self.options = {"jit_compile": False}
         self.frozen = frozen
+        if bf16:
+            self.keras.mixed_precision.set_global_policy("mixed_bfloat16")
         self.network: Any = None
 
     def versions(self) -> dict[str, str]:
@@ -79,4 +81,5 @@ class Contender:
 
 
 if __name__ == "__main__":
-    serve(Contender(sys.argv[1], "jit" in sys.argv[2:], "frozen" in sys.argv[2:]))
+    options = sys.argv[2:]
+    serve(Contender(sys.argv[1], "jit" in options, "frozen" in options, "bf16" in options))

@@ -1,9 +1,10 @@
-"""PyTorch in the benchmark `train`: python train_torch.py [compiled] [frozen]"""
+"""PyTorch in the benchmark `train`: python train_torch.py [compiled] [frozen] [bf16]"""
 
 import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import networks
 import numpy as np
@@ -15,8 +16,8 @@ from torch_network import Network
 class Contender:
     """The network of a Keras configuration in channels_last, eager or compiled."""
 
-    def __init__(self, compiled: bool, frozen: bool) -> None:
-        self.compiled, self.frozen = compiled, frozen
+    def __init__(self, compiled: bool, frozen: bool, bf16: bool) -> None:
+        self.compiled, self.frozen, self.bf16 = compiled, frozen, bf16
 
     def versions(self) -> dict[str, str]:
         return {"framework": torch.__version__, "numpy": np.__version__}
@@ -29,8 +30,8 @@ class Contender:
         self.x = images.contiguous(memory_format=torch.channels_last)
         self.y = torch.arange(len(self.x)) % 2
         net.eval()
-        with torch.no_grad():
-            found = torch.softmax(net(self.x[:2]), 1)
+        with torch.no_grad(), self.precision():
+            found = torch.softmax(net(self.x[:2]).float(), 1)
         if self.frozen:
             net.requires_grad_(False)
             net.layers["head"].requires_grad_(True)
@@ -42,11 +43,15 @@ class Contender:
         self.network = torch.compile(net) if self.compiled else net
         return found.tolist()
 
+    def precision(self) -> Any:
+        return torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.bf16)
+
     def step(self) -> float:
         """Seconds of one training step."""
         start = time.perf_counter()
         self.optimizer.zero_grad(set_to_none=True)
-        loss = torch.nn.functional.cross_entropy(self.network(self.x), self.y)
+        with self.precision():
+            loss = torch.nn.functional.cross_entropy(self.network(self.x), self.y)
         loss.backward()
         self.optimizer.step()
         float(loss)
@@ -58,4 +63,5 @@ class Contender:
 
 
 if __name__ == "__main__":
-    serve(Contender("compiled" in sys.argv[1:], "frozen" in sys.argv[1:]))
+    options = sys.argv[1:]
+    serve(Contender("compiled" in options, "frozen" in options, "bf16" in options))
