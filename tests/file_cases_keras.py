@@ -41,13 +41,15 @@ def open_model(case: str, folder: str, file: str, stepping: bool) -> None:
 
 
 def open_weights(case: str, folder: str, file: str, flip: bool) -> None:
-    """Load weights into a compiled model of the case; with `flip`, other layers are frozen."""
+    """Load weights into a compiled model of the case; with `flip`, into one whose other layers are
+    frozen: its slots are of other weights (as many, in InceptionV3), so it has none yet."""
     model = cases.build(keras, case)
     model.set_weights([w * 0 for w in model.get_weights()])
     if flip:
         cases.flip_frozen(model)
     cases.compile_model(keras, model, case)
-    model.optimizer.build(model.trainable_variables)
+    if not flip:
+        model.optimizer.build(model.trainable_variables)
     model.load_weights(Path(folder) / file)
     cases.finalize(model)
     np.savez(Path(folder) / "opened.npz", **cases.describe(model, case, stepping=False))
