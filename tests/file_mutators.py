@@ -1,9 +1,12 @@
 """Damage to model files, from single bytes to whole layers; the same for the same generator."""
 
+import hashlib
 import json
 import struct
+import tempfile
 import zipfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import h5py
@@ -23,6 +26,7 @@ from hostile_files import (
 Rng = np.random.Generator
 Mutator = Callable[[bytes, Rng], bytes]
 
+STATE_HEAD = 32  # bytes in front of the JSON
 BYTES = [0, 1, 7, 8, 16, 127, 128, 255]
 VALUES: list[Any] = [
     None, True, False, -1, 0, 1, 2, 17, 10_000, 2**31, 2**63, 10**30, 0.5, -0.0, 1e308,
@@ -281,9 +285,69 @@ def pickle_operations(data: bytes, rng: Rng) -> bytes:
     return bytes(made)
 
 
+# ---- states of a training
+
+
+def parts_of_state(data: bytes) -> tuple[Any, bytes]:
+    """The JSON of a state file, and the bytes of its arrays."""
+    end = STATE_HEAD + int.from_bytes(data[STATE_HEAD - 8 : STATE_HEAD], "little")
+    return json.loads(data[STATE_HEAD:end]), data[-(-end // 64) * 64 : -32]
+
+
+def state_of(head: bytes, found: Any, arrays: bytes) -> bytes:
+    """A state file with a right hash; `head` is one from which it begins."""
+    text = json.dumps(found).encode()
+    made = head[: STATE_HEAD - 8] + len(text).to_bytes(8, "little") + text
+    made += bytes(-len(made) % 64) + arrays
+    return made + hashlib.sha256(made).digest()
+
+
+def state_values(data: bytes, rng: Rng) -> bytes:
+    """What a training goes on from, or now and then the rest of the JSON, with other values."""
+    found, arrays = parts_of_state(data)
+    whole = rng.random() < 0.2
+    holder, key = (found, "arrays") if whole else (found["state"]["d"], "state")
+    changed = json.loads(json_values(json.dumps({"x": holder[key]}).encode(), rng))
+    holder[key] = changed.get("x") if isinstance(changed, dict) else changed
+    return state_of(data, found, arrays)
+
+
+def state_parts(data: bytes, rng: Rng) -> bytes:
+    """A file written by tlfast, of a state with other parts."""
+    from tlfast.saving import state_file
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "state")
+        path.write_bytes(data)
+        found = state_file.read_state(path)
+        for _ in range(int(rng.integers(1, 3))):
+            holder, key = pick(rng, _places(found["state"], []))
+            value, kind = holder[key], int(rng.integers(3))
+            if kind == 0:
+                del holder[key]
+            elif kind == 1 and isinstance(value, (int, float)):
+                holder[key] = value * pick(rng, (-1, 2, 1000, 10**9))
+            elif kind == 1 and isinstance(value, list):
+                holder[key] = value[:-1]
+            elif kind == 1 and isinstance(value, np.ndarray):
+                others = value.astype(np.int64), value[None], value.ravel()[:-1], value * np.nan
+                holder[key] = pick(rng, others)
+            else:
+                holder[key] = json.loads(json.dumps(pick(rng, VALUES)))
+        state_file.write_state(path, found)
+        return path.read_bytes()
+
+
+def state_bytes(data: bytes, rng: Rng) -> bytes:
+    """Any bytes damaged, the hash made right again."""
+    made = some_bytes(data[:-32], rng)
+    return made + hashlib.sha256(made).digest()
+
+
 RAW: list[Mutator] = [some_bytes, length]
 HDF5: list[Mutator] = [some_bytes, length, addresses, structures, objects]
 OLD: list[Mutator] = [*HDF5, json_attribute, json_attribute]
 JSON: list[Mutator] = [json_values, json_values, json_values, some_bytes]
 ARCHIVE: list[Mutator] = [*RAW, archive_parts, archive_directory, *[member_of_archive] * 4]
 TORCH: list[Mutator] = [*RAW, pickle_operations, pickle_operations]
+STATE: list[Mutator] = [*RAW, state_bytes, state_values, *[state_parts] * 4]

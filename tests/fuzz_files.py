@@ -147,6 +147,58 @@ def _read_json(path: Path, data: bytes) -> Any:
     return model_from_json(data.decode("utf-8", "surrogateescape"))
 
 
+@cache
+def _states() -> list[bytes]:
+    """A training stored inside an epoch and between two."""
+    files = []
+    for save_freq in (2, 3):
+        with tempfile.TemporaryDirectory() as folder:
+            _training(Path(folder), epochs=2, save_freq=save_freq)
+            files.append(Path(folder, "latest.tlfast").read_bytes())
+    return files
+
+
+def _training(folder: Path, epochs: int, save_freq: int) -> Any:
+    """A fit with what stores a state of its own; it goes on where the state in the folder is."""
+    from tlfast import keras
+    from tlfast.data import Dataset
+
+    keras.utils.set_random_seed(1)
+    inputs = keras.Input((3,))
+    hidden = keras.layers.Dropout(0.5)(keras.layers.Dense(4)(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid")(hidden))
+    model.compile("adam", "binary_crossentropy", metrics=["accuracy", "AUC"])
+    x, y = np.ones((6, 3), "f4"), np.array([0.0, 1] * 3)
+    data = Dataset.from_tensor_slices((x, y)).shuffle(4).batch(2)
+    logger = keras.callbacks.CSVLogger(folder / "log.csv")
+    callbacks = [
+        keras.callbacks.EarlyStopping("loss", patience=9, restore_best_weights=True),
+        keras.callbacks.ReduceLROnPlateau("loss"),
+        logger,
+        keras.callbacks.BackupAndRestore(folder, save_freq, delete_checkpoint=False),
+    ]
+    try:
+        model.fit(data, validation_data=(x, y), epochs=epochs, verbose=0, callbacks=callbacks)
+    finally:
+        if logger.csv_file is not None:
+            logger.csv_file.close()
+    return model
+
+
+def _resume(path: Path, data: bytes) -> Any:
+    from tlfast.saving import FormatError
+
+    folder = path.with_suffix(".state")
+    folder.mkdir(exist_ok=True)
+    (folder / "latest.tlfast").write_bytes(data)
+    try:
+        return _training(folder, epochs=3, save_freq=100)
+    except ValueError as error:
+        if " is another one, so this one cannot go on" not in str(error):
+            raise
+        raise FormatError("refused by its fingerprint") from error
+
+
 def _packed_hdf5() -> list[bytes]:
     """Chunks, filters, and groups in the compact form of newer files."""
     import h5py
@@ -191,6 +243,7 @@ READERS = {
     ),
     "hdf5": Reader(_packed_hdf5, file_mutators.HDF5, _read_hdf5),
     "torch": Reader(lambda: [TORCH_SAMPLE], file_mutators.TORCH, _read_torch),
+    "state": Reader(_states, file_mutators.STATE, _resume),
     "json": Reader(
         lambda: [_tlfast_files()["json"], members()["config.json"]],
         file_mutators.JSON, _read_json,

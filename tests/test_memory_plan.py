@@ -151,6 +151,31 @@ print(predicted - before, memory() - before)
     assert left < packed / 4
 
 
+@pytest.mark.unsanitized
+def test_models_share_the_addresses_that_a_limit_leaves():
+    """Under `ulimit -v` the first model does not take all of them."""
+    script = """
+import resource
+import numpy as np
+from tlfast import keras
+
+def predicting():
+    x = inputs = keras.Input((64, 64, 3))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(64, 3)(x))
+    model = keras.Model(inputs, keras.layers.Dense(50_000)(x))
+    assert np.isfinite(model.predict(np.ones((1, 64, 64, 3), "f4"), verbose=0)).all()
+    return model
+
+kept = [predicting()]
+for megabytes in (300, 1030, 4100):
+    size = next(int(s.split()[1]) for s in open("/proc/self/status") if s.startswith("VmSize"))
+    limit = (size << 10) + (megabytes << 20)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
+    kept += [predicting() for _ in range(3)]
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
 def test_too_large_a_batch_is_refused_with_one_that_fits():
     model = network(filters=32, size=16, depth=60)
     rows = 1 << 17  # 258 GB of convolution outputs

@@ -267,9 +267,6 @@ def test_in_another_virtual_environment(arrays, tmp_path):
     assert sys.prefix != str(tmp_path / "other")
 
 
-@pytest.mark.skipif(
-    not hasattr(keras.callbacks, "BackupAndRestore"), reason="needs BackupAndRestore"
-)
 def test_resumed_after_two_kills(tmp_path, capsys):
     """The first kill falls into the first epoch, the second between two."""
     (tmp_path / "kills").write_text("3 10")

@@ -4,10 +4,13 @@ import contextlib
 import hashlib
 import json
 import random
+import re
 import shutil
 import signal
 import warnings
 
+import file_mutators
+import fuzz_files
 import kill_resume
 import numpy as np
 import pytest
@@ -15,6 +18,7 @@ from conftest import smooth_image
 
 import tlfast
 from tlfast import callbacks, keras, layers
+from tlfast._fit_loop import FitLoop
 from tlfast.data import Dataset
 from tlfast.saving import state_file
 from tlfast.saving.errors import FormatError
@@ -509,6 +513,115 @@ def test_every_cut_and_every_changed_byte_is_found(tmp_path):
     path.write_bytes(content.replace(b"state 1\n", b"state 2\n"))
     with pytest.raises(FormatError, match="newer version"):
         state_file.read_state(path)
+
+
+def test_what_is_long_is_no_json(tmp_path):
+    rng = np.random.default_rng(0)
+    state = {
+        "order": rng.permutation(2_000_000).tolist(),
+        "history": {"loss": rng.normal(size=1_200_000).tolist(), "nan": [float("nan")] * 100},
+        "written": "1,2.5,\ud800\n" * 2_000_000,
+        "mixed": [1, 2.5] * 100, "large": [2**70] * 100, "flags": [True] * 100,
+    }  # fmt: skip
+    state_file.write_state(tmp_path / "state", state)
+    found = state_file.read_state(tmp_path / "state")
+    assert all(np.isnan(found["history"].pop("nan"))) and state["history"].pop("nan")
+    assert found == state
+    assert all(type(found[key][0]) is type(state[key][0]) for key in ("order", "mixed", "flags"))
+    size = (tmp_path / "state").stat().st_size
+    with pytest.raises(FormatError, match="more than 1000000 values"):
+        state_file.write_state(tmp_path / "state", {"lists": [[1]] * 1_000_000})
+    assert (tmp_path / "state").stat().st_size == size
+
+
+def test_arrays_lie_one_after_the_other_and_are_used_once(tmp_path):
+    path = tmp_path / "state"
+    state_file.write_state(path, {"x": np.ones(1000, "f4"), "y": np.arange(16, dtype="u1")})
+    content = path.read_bytes()
+
+    def change(entries, state=None):
+        found, arrays = file_mutators.parts_of_state(content)
+        found["arrays"][-len(entries) :] = entries
+        found["state"] = state or found["state"]
+        path.write_bytes(file_mutators.state_of(content, found, arrays))
+        return state_file.read_state(path)
+
+    second = ["|u1", [16], 4032, 16]
+    assert change([second])["y"][-1] == 15
+    first = ["<f4", [1000], 0, 4000]
+    for entries in (
+        [first, ["<f4", [1000], 0, 4000]], [first] * 1000, [["|u1", [16], 4031, 16]],
+        [["|u1", [1 << 40], 4032, 1 << 40]], [["|u1", [0, 1 << 62], 4032, 0]],
+        [["<f8", [0, 1 << 33, 1 << 33], 4032, 0]], [["|u1", [1] * 65, 4032, 1]],
+        [["|O8", [2], 4032, 16]], [["f4,f4", [2], 4032, 16]], [["|u1", [-16], 4032, 16]],
+        [["|u1", 16, 4032, 16]], [["|u1", [16], 4032]], [7],
+    ):  # fmt: skip
+        with pytest.raises(FormatError, match="state: the entry .* of an array|are needed"):
+            change(entries)
+    for entry in ([{"l": 0}] * 2, [{"a": 0}, {"t": 0}], {"t": 0}, {"a": 2}, {"a": 1, "b": 1}, {}):
+        with pytest.raises(FormatError, match="state: the entry"):
+            change([second], {"d": {"z": entry}})
+    state_file.write_state(path, {"x": np.full(2000, 255, "u1")})
+    content = path.read_bytes()
+    with pytest.raises(FormatError, match="not UTF-8"):
+        change([["|u1", [2000], 0, 2000]], {"d": {"x": {"t": 0}}})
+
+
+def places(value, where="state"):
+    """(Path, holder, key) of everything below a stored value."""
+    for key, below in value.items() if isinstance(value, dict) else enumerate(value):
+        path = f"{where}.{key}"
+        yield path, value, key
+        if isinstance(below, (dict, list)):
+            yield from places(below, path)
+
+
+# What was logged under any name, columns of a CSV file, callbacks that are others than before.
+FREE = re.compile(r"state\.(logs.*|callbacks\.\d+(\.1\.(history.*|epoch\.\d+|keys\.\d+))?)")
+
+
+@pytest.mark.filterwarnings("ignore::tlfast.ResumeWarning")
+def test_odd_content_is_refused_before_anything_is_restored(tmp_path, monkeypatch):
+    """Every part of a state left out, and exchanged for another value."""
+    restored = []
+    go_on = FitLoop._go_on
+    monkeypatch.setattr(FitLoop, "_go_on", lambda *args: restored.append(0) or go_on(*args))
+    latest = tmp_path / "latest.tlfast"
+    for content in fuzz_files._states():
+        latest.write_bytes(content)
+        for number in range(len([*places(state_file.read_state(latest)["state"])])):
+            for leave_out in (True, False):
+                latest.write_bytes(content)
+                found = state_file.read_state(latest)
+                path, holder, key = [*places(found["state"])][number]
+                if leave_out:
+                    del holder[key]
+                else:
+                    holder[key] = {"odd": [7]}
+                state_file.write_state(latest, found)
+                restored.clear()
+                try:
+                    fuzz_files._training(tmp_path, epochs=2, save_freq=100)
+                    assert FREE.fullmatch(path), (path, leave_out)
+                except FormatError as error:
+                    sums = "the stored sums of metrics" in str(error)  # known with their shapes
+                    assert sums or "latest.tlfast: state" in str(error) and not restored, error
+
+
+def test_a_callback_that_stores_more_than_its_base_class(tmp_path):
+    class Mine(callbacks.EarlyStopping):
+        def get_state(self):
+            return {**super().get_state(), "mine": 7}
+
+        def set_state(self, state):
+            self.mine = state.pop("mine")
+            super().set_state(state)
+
+    with pytest.raises(KeyboardInterrupt):
+        small(tmp_path, [Mine("loss"), Seen(stop_after=4)], save_freq=1)
+    again = Mine("loss")
+    small(tmp_path, [again, Seen()], save_freq=1)
+    assert again.mine == 7
 
 
 def test_arguments(tmp_path):

@@ -1,5 +1,6 @@
 """What `compile` makes of its arguments: one loss and a list of metrics per output."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,10 @@ from tlfast import metrics as metrics_module
 from tlfast._errors import did_you_mean
 from tlfast._loss_base import Loss
 from tlfast._metric_base import Mean, Metric
+from tlfast.saving.checks import Check, array, list_of, maybe, object_of, row, whole
+from tlfast.saving.errors import FormatError
+
+_MAX_VALUES = 1 << 28  # of a stored shape; a gigabyte
 
 
 def per_output(
@@ -256,12 +261,33 @@ class CompiledMetrics(Metric):
         sums = [[v.numpy() for v in metric.variables] for metric in self.metrics]
         return {"shapes": self._shapes, "sums": sums}
 
+    def check_state(self, value: Any, where: str, outputs: Sequence[Any]) -> None:
+        """Raise FormatError for what `get_state` never returns.
+
+        Args:
+            value: a value from a file.
+            where: its place.
+            outputs: shapes of the model's outputs.
+        """
+        if value is None:
+            return
+        labels = list_of(maybe(_check_shape), exactly=len(outputs))
+        shapes = row(labels, row(*(_shape_like(shape) for shape in outputs)))
+        sums = list_of(list_of(array(None, "biuf")))
+        object_of({"shapes": shapes, "sums": sums})(value, where)
+        for label, output in zip(*value["shapes"], strict=True):
+            if label is not None and label[:1] != output[:1]:
+                raise FormatError(f"{where}.shapes: {label} and {output} are of two batches")
+
     def set_state(self, state: dict[str, Any] | None, names: Sequence[str]) -> None:
         """Take back what `get_state` returned.
 
         Args:
             state: what it returned.
             names: output names.
+
+        Raises:
+            FormatError: the metrics cannot have been of that state.
         """
         if state is None:
             return
@@ -269,13 +295,36 @@ class CompiledMetrics(Metric):
             [None if shape is None else np.zeros(shape, np.float32) for shape in part]
             for part in state["shapes"]
         )
-        if not self.built:
-            self.build(names, y, outputs)
-        if [len(m.variables) for m in self.metrics] != [len(sums) for sums in state["sums"]]:
-            self.update_state(y, outputs)  # some make their variables for the first batch
+        try:
+            if not self.built:
+                self.build(names, y, outputs)
+            if [len(m.variables) for m in self.metrics] != [len(sums) for sums in state["sums"]]:
+                self.update_state(y, outputs)  # some make their variables for the first batch
+        except (ValueError, TypeError, IndexError) as error:
+            raise FormatError(
+                f"the stored shapes {state['shapes']} do not go with the metrics: {error}"
+            ) from error
+        wanted = [row(*(array(v.shape) for v in metric.variables)) for metric in self.metrics]
+        row(*wanted)(state["sums"], "the stored sums of metrics")
         for metric, sums in zip(self.metrics, state["sums"], strict=True):
             for variable, value in zip(metric.variables, sums, strict=True):
                 variable.assign(value)
+
+
+def _check_shape(value: Any, where: str) -> None:
+    list_of(whole(0, _MAX_VALUES), most=8)(value, where)
+    if math.prod(value) > _MAX_VALUES:
+        raise FormatError(f"{where} is {value}, of more than {_MAX_VALUES} values")
+
+
+def _shape_like(shape: Sequence[int | None]) -> Check:
+    """The shape of a batch of a model's output."""
+
+    def verify(value: Any, where: str) -> None:
+        _check_shape(value, where)
+        row(*(whole(n or 0, _MAX_VALUES if n is None else n) for n in shape))(value, where)
+
+    return verify
 
 
 def _flat(value: Any) -> list[Any]:

@@ -3,12 +3,28 @@
 import logging
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from tlfast._steps import Steps
 from tlfast._warnings import ResumeWarning, user_level
 from tlfast.callbacks._backup import BackupAndRestore
 from tlfast.callbacks._base import CallbackList
+from tlfast.saving.checks import (
+    COUNT,
+    Check,
+    anything,
+    array,
+    flag,
+    list_of,
+    map_of,
+    maybe,
+    object_of,
+    one_of,
+    row,
+    text,
+    whole,
+)
 
 _log = logging.getLogger("tlfast")
 
@@ -46,12 +62,14 @@ class FitLoop:
         self._backup = _only_backup(callbacks)
         if self._backup is not None:
             train.keeps_place = True
-            self._backup._prepare(self.get_state, made_of())
+            self._backup._prepare(self.get_state, self._check_state, made_of())
 
     def run(self) -> None:
         """Train."""
+        # Looked at before callbacks begin and, for example, empty the files they write.
+        state = None if self._backup is None else self._backup._load()
         self._callbacks.on_train_begin()
-        if self._backup is not None and (state := self._backup._load()) is not None:
+        if state is not None:
             self._go_on(state)
         while self._epoch < self._end and not (self._ended and not self._in_epoch):
             self._run_epoch()
@@ -107,6 +125,37 @@ class FitLoop:
             "callbacks": [[_kind(one), _state(one)] for one in self._others()],
         }
 
+    def _check_state(self, value: Any, where: str) -> None:
+        """Raise FormatError for what `get_state` never returns in this fit."""
+        from tlfast._random_state import check_random_state
+
+        model = self._model
+        weights = [array(tuple(weight.shape), "biuf") for weight in model.weights]
+        seed = whole(-(1 << 63), 1 << 63)
+        inside = isinstance(value, dict) and value.get("in_epoch") is True
+        object_of({
+            "epoch": COUNT, "in_epoch": flag, "stop_training": flag, "logs": map_of(anything),
+            "weights": row(*weights),
+            "seeds": row(*[seed] * len(_random_layers(model))),
+            "optimizer": partial(model.optimizer._check_state, weights=model.weights),
+            "metrics": self._check_metrics if inside else one_of(None),
+            "training": self._train.check_state,
+            "validation": anything if self._test is None else maybe(self._test.check_state),
+            "random": check_random_state,
+            "callbacks": list_of(row(text(), maybe(map_of(anything)))),
+        })(value, where)  # fmt: skip
+        paired, _ = self._paired(value["callbacks"])
+        for callback, found in paired:
+            if found is not None and found[1] is not None:
+                _check_of(callback)(found[1], f"{where}.callbacks.{found[0]}")
+
+    def _check_metrics(self, value: Any, where: str) -> None:
+        model = self._model
+        sums = [[array(tuple(v.shape)) for v in one.variables] for one in _trackers(model)]
+        outputs = [output.shape for output in model.outputs]
+        compiled = partial(model._compile_metrics.check_state, outputs=outputs)
+        row(row(*(row(*one) for one in sums)), compiled)(value, where)
+
     def _go_on(self, state: dict[str, Any]) -> None:
         """Go to where `get_state` was called."""
         self._epoch, self._in_epoch = state["epoch"], state["in_epoch"]
@@ -141,15 +190,12 @@ class FitLoop:
             model._compile_metrics.set_state(metrics, model._output_names_or_default())
 
     def _restore_callbacks(self, states: list[Any]) -> None:
-        left = list(states)
+        paired, left = self._paired(states)
         new = []
-        for callback in self._others():
-            found = next((one for one in left if one[0] == _kind(callback)), None)
+        for callback, found in paired:
             if found is None:
                 new += [_kind(callback)] * bool(_state(callback))
-                continue
-            left.remove(found)
-            if found[1] is not None and hasattr(callback, "set_state"):
+            elif found[1] is not None and hasattr(callback, "set_state"):
                 callback.set_state(found[1])
         gone = [kind for kind, value in left if value]
         if new or gone:
@@ -160,6 +206,14 @@ class FitLoop:
                 ResumeWarning,
                 stacklevel=user_level(),
             )
+
+    def _paired(self, states: list[Any]) -> tuple[list[tuple[Any, Any]], list[Any]]:
+        """Callbacks, each with its (kind, state) or None; and the states that are left."""
+        left, paired = list(states), []
+        for callback in self._others():
+            place = next((i for i, one in enumerate(left) if one[0] == _kind(callback)), None)
+            paired.append((callback, None if place is None else left.pop(place)))
+        return paired, left
 
     def _restore_data(self, state: dict[str, Any]) -> None:
         from tlfast._random_state import set_random_state
@@ -189,6 +243,14 @@ def _kind(callback: Any) -> str:
 def _state(callback: Any) -> dict[str, Any] | None:
     """What a callback counts; None for one that does not say."""
     return callback.get_state() if hasattr(callback, "get_state") else None
+
+
+def _check_of(callback: Any) -> Check:
+    """The check of a callback's state; a class with a `get_state` of its own knows best."""
+    for kind in type(callback).__mro__:
+        if "get_state" in vars(kind):
+            return callback._check_state if "_check_state" in vars(kind) else anything
+    return anything
 
 
 def _random_layers(model: Any) -> list[Any]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tlfast._warnings import DataWarning
+from tlfast.saving.checks import COUNT, map_of, maybe, object_of, one_of, row, text
 
 _LISTED = 20  # skipped images named in the warning
 
@@ -107,6 +108,18 @@ class Steps:
             "learned": self._learned,
             "bad": self._bad,
         }
+
+    def check_state(self, value: Any, where: str) -> None:
+        """Raise FormatError for what `get_state` never returns."""
+        from tlfast._random_state import check_random_state
+
+        place = self._source.check_state
+        begun = isinstance(value, dict) and value.get("begin") is not None
+        object_of({
+            "begin": row(place, check_random_state) if begun else one_of(None),
+            "now": one_of(None) if begun else place,
+            "read": COUNT, "done": COUNT, "learned": maybe(COUNT), "bad": map_of(text()),
+        })(value, where)  # fmt: skip
 
     def set_state(self, state: dict[str, Any], epoch: int) -> None:
         """Go to where `get_state` was called; the generators of the process are disturbed.

@@ -62,16 +62,30 @@ void tl_pool_release(tl_pool *pool)
 
 #define ARENA_UNIT ((size_t)1 << 21) /* huge pages */
 
-tl_status tl_pool_arena(tl_pool *pool, size_t bytes, void **out, tl_error *err)
+/* A limit on addresses (RLIMIT_AS) may allow less than one would like. Then half of what it allows
+ * is left for weights and all else. */
+static tl_status reserve_arena(tl_pool *pool, size_t bytes, tl_error *err)
 {
-    for (size_t size = ARENA_RESERVED; pool->arena == NULL; size /= 4) {
-        /* a limit on addresses (RLIMIT_AS) may allow less */
+    size_t size = ARENA_RESERVED;
+    for (; pool->arena == NULL; size /= 4) {
         tl_error unused = {0};
         pool->arena_reserved = size;
         if (tl_os_reserve(&pool->arena, size, "activations", &unused) != TL_OK &&
             size / 4 < bytes + ARENA_UNIT)
             return tl_fail(err, TL_NOMEM, "%s", unused.text);
     }
+    size_t half = pool->arena_reserved / 2;
+    if (pool->arena_reserved < ARENA_RESERVED && half >= bytes + ARENA_UNIT) {
+        tl_os_unmap((char *)pool->arena + half, half);
+        pool->arena_reserved = half;
+    }
+    return TL_OK;
+}
+
+tl_status tl_pool_arena(tl_pool *pool, size_t bytes, void **out, tl_error *err)
+{
+    if (pool->arena == NULL)
+        TL_TRY(reserve_arena(pool, bytes, err));
     if (bytes > pool->arena_reserved - ARENA_UNIT)
         return tl_fail(err, TL_NOMEM, "a plan of %zu MB; the process may address %zu MB for it",
                        bytes >> 20, pool->arena_reserved >> 20);

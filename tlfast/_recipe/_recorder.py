@@ -14,6 +14,8 @@ from tlfast._recipe._describe import Description
 from tlfast._recipe._schema import FORMAT, check, is_readable
 from tlfast._rows import unpacked
 from tlfast.callbacks._base import Callback
+from tlfast.saving.checks import object_of, text
+from tlfast.saving.config_json import MAX_BYTES, parse_json
 
 # Callbacks of the package that leave weights alone, or only set rates, which are recorded.
 _WITHOUT_EFFECT = (
@@ -131,14 +133,13 @@ class Recorder(Callback):
         complete(self.model)
         return {"recipe": json.dumps(raw_record(self.model)["recipe"])}
 
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Go on with the recipe of the training that is taken up.
+    def _check_state(self, value: Any, where: str) -> None:
+        object_of({"recipe": text(MAX_BYTES)})(value, where)
+        check(parse_json(value["recipe"], f"{where}.recipe"))
 
-        Raises:
-            FormatError: it is no recipe.
-        """
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on with the recipe of the training that is taken up."""
         recipe = json.loads(state["recipe"])
-        check(recipe)
         complete(self.model)
         raw_record(self.model)["recipe"] = recipe
 

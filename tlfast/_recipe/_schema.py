@@ -2,11 +2,26 @@
 
 import base64
 import binascii
-import math
-from collections.abc import Callable
 from typing import Any
 
 from tlfast._recipe._maps import MAX_CONSTANT, MAX_OPERATIONS
+from tlfast.saving.checks import (
+    Check,
+    by,
+    either,
+    finite,
+    flag,
+    list_of,
+    map_of,
+    maybe,
+    number,
+    object_of,
+    one_of,
+    row,
+    text,
+    whole,
+    wrong,
+)
 from tlfast.saving.errors import FormatError
 
 FORMAT = 1
@@ -15,8 +30,6 @@ _MAX_FITS = 1_000
 _MAX_NODES = 1_000
 _MAX_ROWS = 1 << 31
 _MAX_TEXT = 4 << 20
-
-Check = Callable[[Any, str], None]
 
 
 def check(recipe: object) -> None:
@@ -32,8 +45,8 @@ def check(recipe: object) -> None:
         )
     _RECIPE(recipe, "recipe")
     assert isinstance(recipe, dict)
-    for number, fit in enumerate(recipe["fits"]):
-        _check_places(fit, number, f"recipe.fits[{number}]")
+    for index, fit in enumerate(recipe["fits"]):
+        _check_places(fit, index, f"recipe.fits[{index}]")
 
 
 def is_readable(recipe: object) -> bool:
@@ -45,7 +58,7 @@ def is_readable(recipe: object) -> bool:
     return True
 
 
-def _check_places(fit: dict[str, Any], number: int, where: str) -> None:
+def _check_places(fit: dict[str, Any], index: int, where: str) -> None:
     """Steps read from earlier steps only."""
     for place, node in enumerate(fit["nodes"]):
         for key in ("of", "and"):
@@ -54,7 +67,7 @@ def _check_places(fit: dict[str, Any], number: int, where: str) -> None:
                     f"{where}.nodes[{place}].{key} is {node[key]}, not an earlier one"
                 )
         kept = node.get("kept")
-        if kept and "fit" in kept and kept["fit"] >= number:
+        if kept and "fit" in kept and kept["fit"] >= index:
             raise FormatError(
                 f"{where}.nodes[{place}].kept.fit is {kept['fit']}, not an earlier one"
             )
@@ -64,147 +77,21 @@ def _check_places(fit: dict[str, Any], number: int, where: str) -> None:
             raise FormatError(f"{where}.{key}.node is {used}; there are {len(fit['nodes'])}")
 
 
-# ---- kinds of values -------------------------------------------------------------------------
-
-
-def _wrong(where: str, value: object, wanted: str) -> FormatError:
-    return FormatError(f"{where} is {value!r:.60}, not {wanted}")
-
-
-def _whole(least: int, most: int) -> Check:
-    def verify(value: Any, where: str) -> None:
-        good = isinstance(value, int) and not isinstance(value, bool)
-        if not good or not least <= value <= most:
-            raise _wrong(where, value, f"a whole number from {least} to {most}")
-
-    return verify
-
-
-def _number(value: Any, where: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise _wrong(where, value, "a number")
-
-
-def _finite(value: Any, where: str) -> None:
-    _number(value, where)
-    if not math.isfinite(value):
-        raise _wrong(where, value, "a finite number")
-
-
-def _flag(value: Any, where: str) -> None:
-    if not isinstance(value, bool):
-        raise _wrong(where, value, "true or false")
-
-
-def _text(most: int = 1000) -> Check:
-    def verify(value: Any, where: str) -> None:
-        if not isinstance(value, str) or len(value) > most:
-            raise _wrong(where, value, f"a text of up to {most} characters")
-
-    return verify
+# ---- values of its own -----------------------------------------------------------------------
 
 
 def _bytes(value: Any, where: str) -> None:
-    _text(_MAX_TEXT)(value, where)
+    text(_MAX_TEXT)(value, where)
     try:
         base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise _wrong(where, value, "base64") from error
-
-
-def _one_of(*allowed: Any) -> Check:
-    def verify(value: Any, where: str) -> None:
-        if not any(value is one or type(value) is type(one) and value == one for one in allowed):
-            raise _wrong(where, value, f"one of {', '.join(map(repr, allowed))}")
-
-    return verify
-
-
-def _maybe(kind: Check) -> Check:
-    def verify(value: Any, where: str) -> None:
-        if value is not None:
-            kind(value, where)
-
-    return verify
-
-
-def _either(*kinds: Check) -> Check:
-    def verify(value: Any, where: str) -> None:
-        for kind in kinds[:-1]:
-            try:
-                return kind(value, where)
-            except FormatError:
-                continue
-        kinds[-1](value, where)
-
-    return verify
-
-
-def _list(kind: Check, most: int, exactly: int | None = None) -> Check:
-    def verify(value: Any, where: str) -> None:
-        if not isinstance(value, list) or len(value) > most:
-            raise _wrong(where, value, f"a list of up to {most}")
-        if exactly is not None and len(value) != exactly:
-            raise _wrong(where, value, f"a list of {exactly}")
-        for place, item in enumerate(value):
-            kind(item, f"{where}[{place}]")
-
-    return verify
-
-
-def _row(*kinds: Check) -> Check:
-    def verify(value: Any, where: str) -> None:
-        if not isinstance(value, list) or len(value) != len(kinds):
-            raise _wrong(where, value, f"a list of {len(kinds)}")
-        for place, (kind, item) in enumerate(zip(kinds, value, strict=True)):
-            kind(item, f"{where}[{place}]")
-
-    return verify
-
-
-def _map(kind: Check, most: int) -> Check:
-    def verify(value: Any, where: str) -> None:
-        if not isinstance(value, dict) or len(value) > most:
-            raise _wrong(where, value, f"an object of up to {most} entries")
-        for key, item in value.items():
-            kind(item, f"{where}[{key!r:.60}]")
-
-    return verify
-
-
-def _object(required: dict[str, Check], **optional: Check) -> Check:
-    kinds = required | optional
-
-    def verify(value: Any, where: str) -> None:
-        if not isinstance(value, dict):
-            raise _wrong(where, value, "an object")
-        for key in (*required, *value):
-            if key not in value:
-                raise FormatError(f"{where} has no {key!r}")
-            if key not in kinds:
-                raise FormatError(f"{where} has an unknown entry {key!r:.60}")
-        for key, item in value.items():
-            kinds[key](item, f"{where}.{key}")
-
-    return verify
-
-
-def _by(key: str, table: dict[str, Check]) -> Check:
-    """Objects whose entry `key` says what else they have."""
-
-    def verify(value: Any, where: str) -> None:
-        name = value.get(key) if isinstance(value, dict) else None
-        if not isinstance(name, str) or name not in table:
-            raise _wrong(f"{where}.{key}", name, f"one of {', '.join(table)}")
-        table[name]({k: v for k, v in value.items() if k != key}, where)
-
-    return verify
+        raise wrong(where, value, "base64") from error
 
 
 def _json(value: Any, where: str) -> None:
     """A config, which is checked by the class it is given to; classes come from fixed tables."""
     if not isinstance(value, (dict, list, str, int, float, bool, type(None))):
-        raise _wrong(where, value, "plain values")
+        raise wrong(where, value, "plain values")
 
 
 def _arrays(value: Any, where: str) -> None:
@@ -212,9 +99,9 @@ def _arrays(value: Any, where: str) -> None:
     if isinstance(value, dict) and len(value) == 1:
         ((name, inner),) = value.items()
         if name in ("tuple", "list"):
-            return _list(_arrays, _MAX_NODES)(inner, f"{where}.{name}")
+            return list_of(_arrays, _MAX_NODES)(inner, f"{where}.{name}")
         if name == "dict":
-            return _map(_arrays, _MAX_NODES)(inner, f"{where}.{name}")
+            return map_of(_arrays, _MAX_NODES)(inner, f"{where}.{name}")
     _ARRAY(value, where)
 
 
@@ -228,17 +115,17 @@ def _expression(value: Any, where: str) -> None:
             raise FormatError(f"{where}: more than {MAX_OPERATIONS} operations")
         if isinstance(made, dict) and "do" in made:
             name = made["do"]
-            kinds = {"sides": _list(visit, 2, 2)} if name in _TWO else {"on": visit, **_ONE.get(
-                name if isinstance(name, str) else "", {"": _flag})}  # fmt: skip
-            return _object({"do": _text(), **kinds})(made, where)
+            kinds = {"sides": list_of(visit, 2, 2)} if name in _TWO else {"on": visit, **_ONE.get(
+                name if isinstance(name, str) else "", {"": flag})}  # fmt: skip
+            return object_of({"do": text(), **kinds})(made, where)
         kind = next(iter(made), "") if isinstance(made, dict) else ""
         inner = {
-            "tuple": _object({"tuple": _list(visit, 100)}),
-            "dict": _object({"dict": _map(visit, 100)}),
-            "input": _object({"input": _whole(0, 100)}),
-            "number": _object({"number": _finite}),
+            "tuple": object_of({"tuple": list_of(visit, 100)}),
+            "dict": object_of({"dict": map_of(visit, 100)}),
+            "input": object_of({"input": whole(0, 100)}),
+            "number": object_of({"number": finite}),
         }
-        inner.get(kind, _object({"array": _numbers, "type": _text(20)}))(made, where)
+        inner.get(kind, object_of({"array": _numbers, "type": text(20)}))(made, where)
 
     visit(value, where)
 
@@ -249,11 +136,11 @@ def _numbers(value: Any, where: str) -> None:
     def visit(made: Any, where: str) -> None:
         nonlocal left
         if isinstance(made, list):
-            return _list(visit, MAX_CONSTANT)(made, where)
+            return list_of(visit, MAX_CONSTANT)(made, where)
         left -= 1
         if left < 0:
             raise FormatError(f"{where}: more than {MAX_CONSTANT} numbers")
-        _number(made, where)
+        number(made, where)
 
     visit(value, where)
 
@@ -262,117 +149,117 @@ def _numbers(value: Any, where: str) -> None:
 
 _TWO = ("add", "subtract", "multiply", "divide")
 _ONE: dict[str, dict[str, Check]] = {
-    "cast": {"type": _text(20)},
-    "preprocess": {"mode": _one_of("caffe", "tf", "torch", "lite")},
+    "cast": {"type": text(20)},
+    "preprocess": {"mode": one_of("caffe", "tf", "torch", "lite")},
     "rescaling": {"scale": _numbers, "offset": _numbers},
 }
-_HASH = _text(64)
-_COUNT = _whole(0, _MAX_ROWS)
-_ARRAY = _object({"shape": _list(_COUNT, 32), "type": _text(20), "hash": _HASH})
-_TABLE = _object({"files": _COUNT, "list": _HASH})
-_RANGE = _either(_finite, _list(_finite, 1000))
-_GENERATOR = _object({
-    **dict.fromkeys(("rotation_range", "shear_range", "channel_shift_range", "cval"), _finite),
+_HASH = text(64)
+_COUNT = whole(0, _MAX_ROWS)
+_ARRAY = object_of({"shape": list_of(_COUNT, 32), "type": text(20), "hash": _HASH})
+_TABLE = object_of({"files": _COUNT, "list": _HASH})
+_RANGE = either(finite, list_of(finite, 1000))
+_GENERATOR = object_of({
+    **dict.fromkeys(("rotation_range", "shear_range", "channel_shift_range", "cval"), finite),
     **dict.fromkeys(("width_shift_range", "height_shift_range"), _RANGE),
-    "zoom_range": _list(_finite, 2, 2), "brightness_range": _maybe(_list(_finite, 2, 2)),
-    "fill_mode": _text(20), "horizontal_flip": _flag, "vertical_flip": _flag,
-    "rescale": _maybe(_finite), "preprocessing_function": _maybe(_text(40)),
+    "zoom_range": list_of(finite, 2, 2), "brightness_range": maybe(list_of(finite, 2, 2)),
+    "fill_mode": text(20), "horizontal_flip": flag, "vertical_flip": flag,
+    "rescale": maybe(finite), "preprocessing_function": maybe(text(40)),
 })  # fmt: skip
 _ITERATOR = {
-    "batch_size": _whole(1, _MAX_ROWS), "shuffle": _flag, "seed": _maybe(_whole(0, (1 << 32) - 1)),
-    "type": _text(20), "generator": _GENERATOR, "seen": _whole(0, 1 << 53), "started": _flag,
+    "batch_size": whole(1, _MAX_ROWS), "shuffle": flag, "seed": maybe(whole(0, (1 << 32) - 1)),
+    "type": text(20), "generator": _GENERATOR, "seen": whole(0, 1 << 53), "started": flag,
 }  # fmt: skip
-_DATA = _by("kind", {
-    "unknown": _object({}),
-    "arrays": _object({"x": _arrays}, y=_arrays, sample_weight=_arrays),
-    "dataset": _object({"node": _COUNT}),
-    "flow": _object({"x": _ARRAY, **_ITERATOR}, y=_ARRAY, sample_weight=_ARRAY),
-    "flow_from_directory": _object({
-        "table": _TABLE, "class_mode": _maybe(_text(20)), "color_mode": _text(20),
-        "target_size": _list(_whole(1, 1 << 20), 2, 2), "interpolation": _text(20),
-        "keep_aspect_ratio": _flag, **_ITERATOR,
+_DATA = by("kind", {
+    "unknown": object_of({}),
+    "arrays": object_of({"x": _arrays}, y=_arrays, sample_weight=_arrays),
+    "dataset": object_of({"node": _COUNT}),
+    "flow": object_of({"x": _ARRAY, **_ITERATOR}, y=_ARRAY, sample_weight=_ARRAY),
+    "flow_from_directory": object_of({
+        "table": _TABLE, "class_mode": maybe(text(20)), "color_mode": text(20),
+        "target_size": list_of(whole(1, 1 << 20), 2, 2), "interpolation": text(20),
+        "keep_aspect_ratio": flag, **_ITERATOR,
     }),
 })  # fmt: skip
-_KEPT = _either(
-    _object({"fit": _COUNT, "node": _COUNT}),
-    _object({"rows": _bytes, "sizes": _maybe(_list(_COUNT, 1 << 22))}),
+_KEPT = either(
+    object_of({"fit": _COUNT, "node": _COUNT}),
+    object_of({"rows": _bytes, "sizes": maybe(list_of(_COUNT, 1 << 22))}),
 )
 _OF = {"of": _COUNT}
-_SIGNED = _whole(-1, _MAX_ROWS)
-_NODE = _by("step", {
-    "unknown": _object({}),
-    "files": _object({"table": _TABLE}),
-    "arrays": _object({"arrays": _arrays}),
-    "same": _object(_OF), "unbatch": _object(_OF),
-    "concatenate": _object({**_OF, "and": _COUNT}),
-    "cache": _object({**_OF, "kept": _maybe(_KEPT)}),
-    "map": _object({**_OF, "function": _maybe(_expression)}),
-    "batch": _object({**_OF, "size": _whole(1, _MAX_ROWS), "drop": _flag}),
-    **dict.fromkeys(("take", "skip", "repeat"), _object({**_OF, "count": _SIGNED})),
-    "shuffle": _object({
-        **_OF, "buffer": _whole(1, 1 << 62), "anew": _flag,
-        "seeds": _list(_whole(-(1 << 64), 1 << 64), 2, 2), "drawn": _whole(0, 1 << 40),
+_SIGNED = whole(-1, _MAX_ROWS)
+_NODE = by("step", {
+    "unknown": object_of({}),
+    "files": object_of({"table": _TABLE}),
+    "arrays": object_of({"arrays": _arrays}),
+    "same": object_of(_OF), "unbatch": object_of(_OF),
+    "concatenate": object_of({**_OF, "and": _COUNT}),
+    "cache": object_of({**_OF, "kept": maybe(_KEPT)}),
+    "map": object_of({**_OF, "function": maybe(_expression)}),
+    "batch": object_of({**_OF, "size": whole(1, _MAX_ROWS), "drop": flag}),
+    **dict.fromkeys(("take", "skip", "repeat"), object_of({**_OF, "count": _SIGNED})),
+    "shuffle": object_of({
+        **_OF, "buffer": whole(1, 1 << 62), "anew": flag,
+        "seeds": list_of(whole(-(1 << 64), 1 << 64), 2, 2), "drawn": whole(0, 1 << 40),
     }),
 })  # fmt: skip
-_ARGUMENTS = _object({
-    "batch_size": _maybe(_whole(1, _MAX_ROWS)), "epochs": _whole(0, MAX_EPOCHS),
-    "shuffle": _one_of(True, False, "batch"), "validation_split": _finite,
-    "initial_epoch": _whole(0, MAX_EPOCHS),
-    **dict.fromkeys(("steps_per_epoch", "validation_steps"), _maybe(_finite)),
-    "validation_batch_size": _maybe(_whole(1, _MAX_ROWS)),
-    "validation_freq": _either(_whole(1, MAX_EPOCHS), _list(_whole(0, MAX_EPOCHS), MAX_EPOCHS)),
-    "class_weight": _maybe(_list(_row(_whole(-_MAX_ROWS, _MAX_ROWS), _finite), 1 << 20)),
+_ARGUMENTS = object_of({
+    "batch_size": maybe(whole(1, _MAX_ROWS)), "epochs": whole(0, MAX_EPOCHS),
+    "shuffle": one_of(True, False, "batch"), "validation_split": finite,
+    "initial_epoch": whole(0, MAX_EPOCHS),
+    **dict.fromkeys(("steps_per_epoch", "validation_steps"), maybe(finite)),
+    "validation_batch_size": maybe(whole(1, _MAX_ROWS)),
+    "validation_freq": either(whole(1, MAX_EPOCHS), list_of(whole(0, MAX_EPOCHS), MAX_EPOCHS)),
+    "class_weight": maybe(list_of(row(whole(-_MAX_ROWS, _MAX_ROWS), finite), 1 << 20)),
 })  # fmt: skip
-_EARLY = _object({
-    "monitor": _text(), "min_delta": _number, "patience": _number, "mode": _text(20),
-    "baseline": _maybe(_number), "restore_best_weights": _flag, "start_from_epoch": _number,
+_EARLY = object_of({
+    "monitor": text(), "min_delta": number, "patience": number, "mode": text(20),
+    "baseline": maybe(number), "restore_best_weights": flag, "start_from_epoch": number,
 })  # fmt: skip
-_CALLBACK = _by("name", {
-    "EarlyStopping": _object({"config": _EARLY}),
-    "TerminateOnNaN": _object({"config": _object({})}),
+_CALLBACK = by("name", {
+    "EarlyStopping": object_of({"config": _EARLY}),
+    "TerminateOnNaN": object_of({"config": object_of({})}),
 })  # fmt: skip
-_FIT = _object({
-    "made_with": _map(_json, 20),
-    "start": _maybe(_object({
-        "weights": _bytes, "seeds": _list(_maybe(_whole(-(1 << 63), 1 << 63)), 1 << 20),
-        "files": _list(_text(200), 20),
+_FIT = object_of({
+    "made_with": map_of(_json, 20),
+    "start": maybe(object_of({
+        "weights": _bytes, "seeds": list_of(maybe(whole(-(1 << 63), 1 << 63)), 1 << 20),
+        "files": list_of(text(200), 20),
     })),
-    "layers": _object({
-        "trainable": _text(1 << 20), "trained": _text(1 << 20),
-        "seeds": _list(_whole(-(1 << 63), 1 << 63), 1 << 20),
+    "layers": object_of({
+        "trainable": text(1 << 20), "trained": text(1 << 20),
+        "seeds": list_of(whole(-(1 << 63), 1 << 63), 1 << 20),
     }),
-    "compile": _map(_json, 10),
-    "optimizer": _object({
-        "carried": _flag, "step": _whole(0, 1 << 53), "rate": _maybe(_number),
-        "factors": _list(_row(_COUNT, _finite), 1 << 20), "undecayed": _list(_COUNT, 1 << 20),
+    "compile": map_of(_json, 10),
+    "optimizer": object_of({
+        "carried": flag, "step": whole(0, 1 << 53), "rate": maybe(number),
+        "factors": list_of(row(_COUNT, finite), 1 << 20), "undecayed": list_of(_COUNT, 1 << 20),
     }),
     "arguments": _ARGUMENTS,
-    "callbacks": _list(_CALLBACK, 100),
-    "notes": _list(_text(), 1000), "reasons": _list(_text(2000), 1000),
-    "data": _DATA, "validation": _maybe(_DATA),
-    "nodes": _list(_NODE, _MAX_NODES),
-    "random": _maybe(_object({
-        "python": _row(_whole(3, 3), _bytes, _maybe(_finite)),
-        "numpy": _row(_one_of("MT19937"), _bytes, _whole(0, 624), _whole(0, 1), _finite),
+    "callbacks": list_of(_CALLBACK, 100),
+    "notes": list_of(text(), 1000), "reasons": list_of(text(2000), 1000),
+    "data": _DATA, "validation": maybe(_DATA),
+    "nodes": list_of(_NODE, _MAX_NODES),
+    "random": maybe(object_of({
+        "python": row(whole(3, 3), _bytes, maybe(finite)),
+        "numpy": row(one_of("MT19937"), _bytes, whole(0, 624), whole(0, 1), finite),
     })),
-    "seed": _maybe(_whole(0, (1 << 32) - 1)),
-    "rates": _list(_maybe(_number), MAX_EPOCHS),
-    "steps": _map(_HASH, 64),
-    "epochs": _list(_object({"weights": _HASH, "logs": _map(_number, 1000)}), MAX_EPOCHS),
-    "ended": _one_of("whole", "interrupted", None),
-    "end": _object({"weights": _HASH, "step": _whole(0, 1 << 53)}),
+    "seed": maybe(whole(0, (1 << 32) - 1)),
+    "rates": list_of(maybe(number), MAX_EPOCHS),
+    "steps": map_of(_HASH, 64),
+    "epochs": list_of(object_of({"weights": _HASH, "logs": map_of(number, 1000)}), MAX_EPOCHS),
+    "ended": one_of("whole", "interrupted", None),
+    "end": object_of({"weights": _HASH, "step": whole(0, 1 << 53)}),
 })  # fmt: skip
-_PIXELS = _object({
-    **dict.fromkeys(("height", "width"), _whole(1, 1 << 20)), "channels": _one_of(1, 3, 4),
-    **dict.fromkeys(("interpolation", "pipeline", "fit"), _text(20)),
+_PIXELS = object_of({
+    **dict.fromkeys(("height", "width"), whole(1, 1 << 20)), "channels": one_of(1, 3, 4),
+    **dict.fromkeys(("interpolation", "pipeline", "fit"), text(20)),
 })  # fmt: skip
-_LIST = _object({
-    "count": _COUNT, "pixels": _PIXELS, "label_mode": _one_of("int", "categorical", "binary", None),
-    "class_names": _maybe(_list(_text(), 1 << 20)), "on_bad_image": _one_of("error", "skip"),
-    "labels": _maybe(_bytes), "files": _bytes,
-}, classes=_list(_row(_COUNT, _HASH), 1 << 20))  # fmt: skip
-_RECIPE = _object(
-    {"format": _one_of(FORMAT), "fits": _list(_FIT, _MAX_FITS), "data": _map(_LIST, _MAX_NODES)},
-    changed=_flag,
-    left_out=_text(),
+_LIST = object_of({
+    "count": _COUNT, "pixels": _PIXELS, "label_mode": one_of("int", "categorical", "binary", None),
+    "class_names": maybe(list_of(text(), 1 << 20)), "on_bad_image": one_of("error", "skip"),
+    "labels": maybe(_bytes), "files": _bytes,
+}, classes=list_of(row(_COUNT, _HASH), 1 << 20))  # fmt: skip
+_RECIPE = object_of(
+    {"format": one_of(FORMAT), "fits": list_of(_FIT, _MAX_FITS), "data": map_of(_LIST, _MAX_NODES)},
+    changed=flag,
+    left_out=text(),
 )

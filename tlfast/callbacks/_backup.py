@@ -73,17 +73,24 @@ class BackupAndRestore(Callback):
         self._made_of: dict[str, Any] = {}
         self._batches_since_saving = 0
 
-    def _prepare(self, get_state: Callable[[], dict[str, Any]], made_of: dict[str, Any]) -> None:
+    def _prepare(
+        self,
+        get_state: Callable[[], dict[str, Any]],
+        check_state: Callable[[Any, str], None],
+        made_of: dict[str, Any],
+    ) -> None:
         """Take what `fit` knows of itself, before it begins.
 
         Args:
             get_state: gives the state to store.
+            check_state: raises FormatError for what is no such state.
             made_of: the fingerprint of the fit.
 
         Raises:
             OSError: the folder cannot be made, or nothing can be written in it.
         """
         self._get_state, self._made_of = get_state, made_of
+        self._check: Callable[[Any, str], None] = check_state
         self._batches_since_saving = 0
         from tlfast.saving.atomic import remove_orphans
 
@@ -99,19 +106,20 @@ class BackupAndRestore(Callback):
 
         Raises:
             ValueError: it is of another model, or of other arguments or data.
-            FormatError: it is damaged, and so is the one before it.
+            FormatError: it is damaged, and so is the one before it; or it holds something else.
         """
-        from tlfast.saving.errors import FormatError
+        from tlfast.saving.checks import anything, map_of, object_of, plain
 
-        found = self._read()
-        if found is None:
+        read = self._read()
+        if read is None:
             return None
-        if set(found) != {"made_of", "state"}:
-            raise FormatError(f"{self._latest}: no state of a training, but {', '.join(found)}")
+        found, path = read
+        object_of({"made_of": map_of(plain), "state": anything})(found, f"{path}: it")
         self._compare(found["made_of"])
+        self._check(found["state"], f"{path}: state")
         return found["state"]
 
-    def _read(self) -> dict[str, Any] | None:
+    def _read(self) -> tuple[dict[str, Any], Path] | None:
         from tlfast.saving.errors import FormatError
         from tlfast.saving.state_file import read_state
 
@@ -130,7 +138,7 @@ class BackupAndRestore(Callback):
                     ResumeWarning,
                     stacklevel=user_level(),
                 )
-            return found
+            return found, path
         if damaged is not None:
             raise FormatError(
                 f"{damaged}. To start the training anew, delete the folder {self.backup_dir!r}; "

@@ -198,6 +198,12 @@ class History(Callback):
         history = {key: list(values) for key, values in self.history.items()}
         return {"epoch": list(self.epoch), "history": history}
 
+    def _check_state(self, value: Any, where: str) -> None:
+        from tlfast.saving.checks import COUNT, anything, list_of, map_of, object_of
+
+        history = map_of(list_of(anything))
+        object_of({"epoch": list_of(COUNT), "history": history})(value, where)
+
     def set_state(self, state: dict[str, Any]) -> None:
         """Take back the epochs and values recorded so far."""
         take_state(self, state, ("epoch", "history"))

@@ -142,6 +142,13 @@ class ModelCheckpoint(MonitorCallback):
             "last_batch": self._last_batch,
         }
 
+    def _check_state(self, value: Any, where: str) -> None:
+        from tlfast.saving.checks import COUNT, logged, maybe, object_of
+
+        counts = ("current_epoch", "epochs_since_saving", "batches_since_saving")
+        parts = {"best": maybe(logged), "last_batch": maybe(COUNT), **dict.fromkeys(counts, COUNT)}
+        object_of(parts)(value, where)
+
     def set_state(self, state: dict[str, Any]) -> None:
         """Take back what `get_state` returned."""
         check_state(self, state, self.get_state())

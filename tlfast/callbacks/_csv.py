@@ -74,6 +74,12 @@ class CSVLogger(Callback):
         keys = None if self.keys is None else list(self.keys)
         return {"keys": keys, "start": self._start, "written": self._written}
 
+    def _check_state(self, value: Any, where: str) -> None:
+        from tlfast.saving.checks import COUNT, MANY, list_of, maybe, object_of, text
+
+        parts = {"keys": maybe(list_of(text())), "start": COUNT, "written": text(MANY)}
+        object_of(parts)(value, where)
+
     def set_state(self, state: dict[str, Any]) -> None:
         """Make the file what it was then: rows of epochs that are trained again are taken out."""
         check_state(self, state, self.get_state())

@@ -197,6 +197,14 @@ class EarlyStopping(MonitorCallback):
             state["best_weights"] = [np.array(weight) for weight in self.best_weights]
         return state
 
+    def _check_state(self, value: Any, where: str) -> None:
+        from tlfast.saving.checks import COUNT, array, logged, maybe, object_of, row
+
+        weights = row(*(array(tuple(weight.shape)) for weight in self.model.weights))
+        counts = dict.fromkeys(("best_epoch", "stopped_epoch", "wait"), COUNT)
+        best = {"best": maybe(logged), "best_weights": maybe(weights)}
+        object_of(best | counts)(value, where)
+
     def set_state(self, state: dict[str, Any]) -> None:
         """Take back what `get_state` returned."""
         take_state(self, state, _STOPPING_STATE)
@@ -291,6 +299,12 @@ class ReduceLROnPlateau(MonitorCallback):
     def get_state(self) -> dict[str, Any]:
         """Return the best value and how long the waits have been."""
         return {name: getattr(self, name) for name in _PLATEAU_STATE}
+
+    def _check_state(self, value: Any, where: str) -> None:
+        from tlfast.saving.checks import COUNT, logged, maybe, object_of
+
+        parts = {"best": maybe(logged), "cooldown_counter": COUNT, "wait": COUNT}
+        object_of(parts)(value, where)
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Take back what `get_state` returned."""

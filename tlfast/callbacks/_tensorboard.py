@@ -145,6 +145,11 @@ class TensorBoard(Callback):
         self._flush()
         return {"train_batches": self._train_batches, "test_batches": self._test_batches}
 
+    def _check_state(self, value: Any, where: str) -> None:
+        from tlfast.saving.checks import COUNT, object_of
+
+        object_of({"train_batches": COUNT, "test_batches": COUNT})(value, where)
+
     def set_state(self, state: dict[str, Any]) -> None:
         """Take back the counts of batches."""
         check_state(self, state, self.get_state())

@@ -9,6 +9,7 @@ import numpy as np
 from tlfast.data._passes import Numbers, Passes
 from tlfast.data._source import IndexedSource, Source, StreamSource, split_batch
 from tlfast.data._tables import Bad, sampled_hash
+from tlfast.saving.checks import COUNT, flag, object_of, one_of, permutation, whole
 
 if TYPE_CHECKING:
     from tlfast.preprocessing._iterators import Iterator as ImageIterator
@@ -76,6 +77,16 @@ class _Drawer:
             "batch_index": it.batch_index,
         }
 
+    def check_state(self, value: Any, where: str) -> None:
+        """Raise FormatError for what `get_state` never returns."""
+        ordered = isinstance(value, dict) and value.get("order") is not None
+        object_of({
+            "passes": self._passes.check_state, "peeked": flag,
+            "order": permutation(self._it.n) if ordered else one_of(None),
+            "batches_seen": COUNT,
+            "batch_index": whole(0, len(self._it) - 1 if ordered else 0),
+        })(value, where)  # fmt: skip
+
     def set_state(self, state: dict[str, Any]) -> None:
         """Go to where `get_state` was called."""
         it = self._it
@@ -100,6 +111,9 @@ class _OfIterator(Source):
 
     def get_state(self) -> dict[str, Any]:
         return self._drawer.get_state()
+
+    def check_state(self, value: Any, where: str) -> None:
+        self._drawer.check_state(value, where)
 
     def set_state(self, state: dict[str, Any]) -> None:
         self._drawer.set_state(state)

@@ -15,6 +15,7 @@ from tlfast.data._random import Philox, op_seeds
 from tlfast.data._structure import as_leaf, map_leaves, zip_leaves
 from tlfast.data._tables import Table
 from tlfast.data.batch import batch_array
+from tlfast.saving.checks import maybe, one_of, permutation, row, whole
 
 INFINITE = -1
 UNKNOWN = -2
@@ -48,6 +49,10 @@ class Node:
         """What, of this step alone, decides what the next pass gives, as plain values."""
         return None
 
+    def check_state(self, value: Any, where: str) -> None:
+        """Raise FormatError for what `get_state` never returns."""
+        one_of(None)(value, where)
+
     def set_state(self, state: Any) -> None:
         """Go back to what `get_state` returned."""
 
@@ -57,18 +62,14 @@ def get_chain_state(node: Node) -> list[Any]:
     return [step.get_state() for step in _steps(node)]
 
 
-def set_chain_state(node: Node, states: list[Any]) -> None:
-    """Go back to what `get_chain_state` returned.
+def check_chain_state(node: Node, value: Any, where: str) -> None:
+    """Raise FormatError for what `get_chain_state` never returns for this chain."""
+    row(*(step.check_state for step in _steps(node)))(value, where)
 
-    Raises:
-        ValueError: the chain has other steps.
-    """
-    steps = _steps(node)
-    if len(steps) != len(states):
-        raise ValueError(
-            f"the dataset has {len(steps)} steps, the one whose place was stored had {len(states)}"
-        )
-    for step, state in zip(steps, states, strict=True):
+
+def set_chain_state(node: Node, states: list[Any]) -> None:
+    """Go back to what `get_chain_state` returned."""
+    for step, state in zip(_steps(node), states, strict=True):
         step.set_state(state)
 
 
@@ -93,14 +94,13 @@ class Rows(Node):
         ranks = self.table.ranks()
         return ranks if self._order is None or ranks is None else ranks[self._order]
 
+    def check_state(self, value: Any, where: str) -> None:
+        maybe(permutation(self.count()))(value, where)
+
     def set_state(self, state: Any) -> None:
         ranks = self.table.ranks()
         if state is None or ranks is None:
             return
-        if len(state) != len(ranks):
-            raise ValueError(
-                f"the dataset has {len(ranks)} files, the one whose place was stored {len(state)}"
-            )
         places = np.empty(len(ranks), np.int64)
         places[ranks] = np.arange(len(ranks))
         self._order = places[state].tolist()
@@ -330,6 +330,10 @@ class Cached(Step):
     def get_state(self) -> Any:
         return None if self._kept is None else self._origin
 
+    def check_state(self, value: Any, where: str) -> None:
+        if value is not None:
+            check_chain_state(self.source, value, where)
+
     def set_state(self, state: Any) -> None:
         self._kept = None
         if state is not None:
@@ -350,6 +354,10 @@ class Shuffled(Step):
 
     def get_state(self) -> Any:
         return [list(self._seeds), self._parent.get_state()]
+
+    def check_state(self, value: Any, where: str) -> None:
+        seed = whole(0, 2**64 - 1)
+        row(row(seed, seed), self._parent.check_state)(value, where)
 
     def set_state(self, state: Any) -> None:
         self._seeds = tuple(state[0])
@@ -395,8 +403,8 @@ class Zipped(Node):
         return self._rows(opened)
 
     def _rows(self, opened: list[Iterator[Any]]) -> Iterator[Any]:
-        for row in zip(*opened, strict=False):
-            items = iter(row)
+        for pair in zip(*opened, strict=False):
+            items = iter(pair)
             yield map_leaves(lambda _, items=items: next(items), self._sources)
 
     def count(self) -> int:

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from tlfast._random_state import get_random_state, set_random_state
+from tlfast._random_state import check_random_state, get_random_state, set_random_state
 from tlfast._warnings import DataWarning, ResumeWarning, user_level
 from tlfast.data import _nodes
 from tlfast.data._random import Philox, global_seed, shuffled
+from tlfast.saving.checks import object_of, one_of, whole
 
 _MAX_INT32 = 2**31 - 1
 _END = object()
@@ -39,6 +40,10 @@ class Opener:
         """What decides what the next pass gives, as plain values."""
         raise NotImplementedError
 
+    def check_state(self, value: Any, where: str) -> None:
+        """Raise FormatError for what `get_state` never returns."""
+        raise NotImplementedError
+
     def set_state(self, state: Any) -> None:
         """Go back to what `get_state` returned."""
         raise NotImplementedError
@@ -58,6 +63,9 @@ class Chain(Opener):
 
     def get_state(self) -> Any:
         return _nodes.get_chain_state(self._node)
+
+    def check_state(self, value: Any, where: str) -> None:
+        _nodes.check_chain_state(self._node, value, where)
 
     def set_state(self, state: Any) -> None:
         _nodes.set_chain_state(self._node, state)
@@ -105,6 +113,9 @@ class Rows(Opener):
     def get_state(self) -> Any:
         return self._seeds.get_state()
 
+    def check_state(self, value: Any, where: str) -> None:
+        self._seeds.check_state(value, where)
+
     def set_state(self, state: Any) -> None:
         self._seeds.set_state(state)
 
@@ -135,6 +146,9 @@ class Numbers(Opener):
     def get_state(self) -> Any:
         return get_random_state() if self._shuffle else None
 
+    def check_state(self, value: Any, where: str) -> None:
+        (check_random_state if self._shuffle else one_of(None))(value, where)
+
     def set_state(self, state: Any) -> None:
         if state is not None:
             set_random_state(state)
@@ -151,6 +165,9 @@ class Generator(Opener):
 
     def get_state(self) -> Any:
         return get_random_state()
+
+    def check_state(self, value: Any, where: str) -> None:
+        check_random_state(value, where)
 
     def set_state(self, state: Any) -> None:
         set_random_state(state)
@@ -222,6 +239,15 @@ class Passes:
             "origin": self._origin if goes_on else None,
             "seen": self._seen if goes_on else None,
         }
+
+    def check_state(self, value: Any, where: str) -> None:
+        """Raise FormatError for what `get_state` never returns."""
+        now = {"now": self._opener.check_state}
+        goes_on = isinstance(value, dict) and value.get("seen") is not None
+        seen = whole(0, self._total or 1 << 53)
+        inside = {"origin": self._opener.check_state, "seen": seen}
+        between = {"origin": one_of(None), "seen": one_of(None)}
+        object_of(now | (inside if goes_on else between))(value, where)
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Go to where `get_state` was called; other users of Python's `random` are disturbed."""

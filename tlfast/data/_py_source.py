@@ -10,6 +10,7 @@ from typing import Any
 from tlfast._warnings import ResumeWarning, user_level
 from tlfast.data._passes import Numbers, Passes
 from tlfast.data._source import ValueSource
+from tlfast.saving.errors import FormatError
 from tlfast.utils._py_dataset import PyDataset
 
 _HOOKS = ("on_epoch_begin", "on_epoch_end")
@@ -66,6 +67,11 @@ class PySource(ValueSource):
     def get_state(self) -> dict[str, Any]:
         own = self._x.get_state() if hasattr(self._x, "get_state") else None
         return {**super().get_state(), "own": own}
+
+    def check_state(self, value: Any, where: str) -> None:
+        if not isinstance(value, dict) or "own" not in value:
+            raise FormatError(f"{where} has no 'own'")
+        super().check_state({k: v for k, v in value.items() if k != "own"}, where)
 
     def set_state(self, state: dict[str, Any]) -> None:
         super().set_state(state)

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from tlfast.saving.checks import row, whole
+
 _DEFAULT_GRAPH_SEED = 87654321
 _MAX_INT32 = 2**31 - 1
 _MASK = 0xFFFFFFFF
@@ -47,6 +49,11 @@ class Philox:
             self._high[0] | self._high[1] << 32,
             4 * self._counter - len(self._ready),
         ]
+
+    def check_state(self, value: Any, where: str) -> None:
+        """Raise FormatError for what `get_state` never returns."""
+        seed = whole(0, 2**64 - 1)
+        row(seed, seed, whole(0, 1 << 62))(value, where)
 
     def set_state(self, state: list[int]) -> None:
         """Go to where `get_state` was called."""

@@ -51,6 +51,10 @@ class Source:
         """Where the data stand between two epochs, as plain values."""
         raise NotImplementedError
 
+    def check_state(self, value: Any, where: str) -> None:
+        """Raise FormatError for what `get_state` never returns."""
+        raise NotImplementedError
+
     def set_state(self, state: dict[str, Any]) -> None:
         """Go to where `get_state` was called; the random generators are disturbed."""
         raise NotImplementedError
@@ -147,6 +151,9 @@ class TableSource(IndexedSource):
     def get_state(self) -> dict[str, Any]:
         return self._passes.get_state()
 
+    def check_state(self, value: Any, where: str) -> None:
+        self._passes.check_state(value, where)
+
     def set_state(self, state: dict[str, Any]) -> None:
         self._passes.set_state(state)
 
@@ -204,6 +211,9 @@ class ValueSource(StreamSource):
 
     def get_state(self) -> dict[str, Any]:
         return self._passes.get_state()
+
+    def check_state(self, value: Any, where: str) -> None:
+        self._passes.check_state(value, where)
 
     def set_state(self, state: dict[str, Any]) -> None:
         self._passes.set_state(state)

@@ -11,19 +11,19 @@ def pair(name: str, value: Any, where: str, minimum: int = 1) -> tuple[int, int]
     """Return an int or a pair of ints as a pair.
 
     Raises:
-        ValueError: unless both are integers of at least `minimum`.
+        ValueError: unless both are integers of at least `minimum`, and below 2**31.
     """
     values = (value, value) if hasattr(value, "__index__") else value
     if (
         isinstance(values, (list, tuple))
         and len(values) == 2
         and all(hasattr(v, "__index__") and not isinstance(v, bool) for v in values)
-        and all(int(v) >= minimum for v in values)
+        and all(minimum <= int(v) < 1 << 31 for v in values)
     ):
         return int(values[0]), int(values[1])
     raise ValueError(
         f"{where}: the `{name}` argument must be an integer or a pair of integers of at least "
-        f"{minimum}. Received: {name}={value!r}"
+        f"{minimum}, below 2**31. Received: {name}={value!r}"
     )
 
 

@@ -313,6 +313,35 @@ class Optimizer:
             "slots": slots,
         }
 
+    def _check_state(self, value: Any, where: str, weights: Sequence[Any]) -> None:
+        """Raise FormatError for what `get_state` never returns for these weights."""
+        from tlfast.saving.checks import (
+            COUNT,
+            array,
+            list_of,
+            maybe,
+            number,
+            object_of,
+            one_of,
+            row,
+            whole,
+        )
+        from tlfast.saving.errors import FormatError
+
+        def slot(value: Any, where: str) -> None:
+            place = whole(0, len(weights) - 1)
+            place(value[0] if isinstance(value, list) and value else None, f"{where}[0]")
+            values = array(tuple(weights[value[0]].shape))
+            row(place, one_of(*self._slot_roles()), values)(value, where)
+
+        object_of({
+            "iterations": COUNT, "learning_rate": maybe(number), "slots": list_of(slot),
+        })(value, where)  # fmt: skip
+        roles = [(place, role) for place, role, _ in value["slots"]]
+        wanted = {(place, role) for place, _ in roles for role in self._slot_roles()}
+        if len(roles) != len(wanted):
+            raise FormatError(f"{where}.slots are not {', '.join(self._slot_roles())} of weights")
+
     def set_state(self, state: dict[str, Any], weights: Sequence[Any]) -> None:
         """Take back what `get_state` returned.
 

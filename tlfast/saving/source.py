@@ -35,7 +35,7 @@ class Source:
 
     def read(self, offset: int, size: int) -> bytes:
         """Return exactly `size` bytes starting at `offset`."""
-        self._check(offset, size)
+        self.check(offset, size)
         if self._data is not None:
             return bytes(self._data[offset : offset + size])
         parts = []
@@ -52,7 +52,7 @@ class Source:
         """Fill the C-contiguous `array` with the bytes that start at `offset`."""
         if array.nbytes == 0:
             return
-        self._check(offset, array.nbytes)
+        self.check(offset, array.nbytes)
         view = array.reshape(-1).view(np.uint8).data
         if self._data is not None:
             view[:] = self._data[offset : offset + array.nbytes]
@@ -69,7 +69,7 @@ class Source:
         from tlfast import _core
 
         count = math.prod(shape)
-        self._check(offset, 4 * count)
+        self.check(offset, 4 * count)
         if self._data is not None:
             made = _core.Variable(shape)
             made.assign(np.frombuffer(self._data, np.float32, count, offset).reshape(shape))
@@ -104,7 +104,8 @@ class Source:
     ) -> None:
         self.close()
 
-    def _check(self, offset: int, size: int) -> None:
+    def check(self, offset: int, size: int) -> None:
+        """Raise FormatError unless the range lies inside the file."""
         if offset < 0 or size < 0 or offset + size > self.size:
             raise FormatError(
                 f"{self.name}: bytes {offset} to {offset + size} are needed, but the file has "
