@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from official_weights import official_file
 from tlfast.keras import layers
 
 import tlfast
-from tlfast import cli, keras
+from tlfast import _core, cli, keras
 from tlfast._recipe import _describe, _hashes, _schema
 from tlfast.saving import FormatError, get_record, load_model
 
@@ -283,6 +284,29 @@ def test_resumed_after_two_kills(tmp_path, capsys):
     words = ["--data", tmp_path / "images"]
     status, printed = reproduce(capsys, tmp_path / "resumed.keras", *words)
     assert status == 0 and "identical: sha256 " in printed, printed
+
+
+@pytest.mark.skipif(not _core.has_bfloat16(), reason="this machine would emulate bfloat16")
+def test_layers_in_bfloat16_in_one_fit_of_two(arrays, tmp_path, capsys):
+    x, y, file = arrays
+    model = small_model()
+    model.fit(x, y, epochs=1, batch_size=2, verbose=0)
+    model.compile("adam", "sparse_categorical_crossentropy", precision="mixed_bfloat16")
+    model.fit(x, y, epochs=2, batch_size=2, verbose=0)
+    model.compile("adam", "sparse_categorical_crossentropy", precision="float32")
+    model.save(tmp_path / "m.keras")
+    fits = recipe_of(load_model(tmp_path / "m.keras"))["fits"]
+    assert [set(fit["layers"]["mixed"]) for fit in fits] == [{"0"}, {"1"}]
+    status, printed = reproduce(capsys, tmp_path / "m.keras", "--arrays", file)
+    assert status == 0 and "identical: sha256 " in printed, printed
+
+    command = [sys.executable, "-m", "tlfast", "reproduce", tmp_path / "m.keras", "--arrays", file]
+    place = {"PYTHONPATH": str(Path(tlfast.__file__).parent.parent)}
+    older = {**os.environ, **place, "ONEDNN_MAX_CPU_ISA": "AVX512_CORE_VNNI"}
+    done = subprocess.run(command, env=older, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 2, done.stdout
+    assert re.search("layer '.*' was trained under the policy 'mixed_bfloat16'", done.stderr)
+    assert "no instructions for bfloat16" in done.stderr
 
 
 # ---- different ---------------------------------------------------------------------------------

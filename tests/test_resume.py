@@ -17,7 +17,7 @@ import pytest
 from conftest import smooth_image
 
 import tlfast
-from tlfast import callbacks, keras, layers
+from tlfast import _core, callbacks, keras, layers
 from tlfast._fit_loop import FitLoop
 from tlfast.data import Dataset
 from tlfast.saving import state_file
@@ -456,9 +456,28 @@ def test_another_model_or_other_arguments(tmp_path):
     assert resumed.optimizer.learning_rate == np.float32(1e-7)
 
 
+@pytest.mark.skipif(not _core.has_bfloat16(), reason="this machine would emulate bfloat16")
+@pytest.mark.parametrize("all_layers", [False, True])
+def test_bfloat16_is_part_of_the_model(tmp_path, all_layers):
+    def fit(folder, policy, epochs):
+        x, y = arrays()
+        keras.utils.set_random_seed(1)
+        head = layers.Dense(1, dtype=policy)
+        model = keras.Sequential([layers.Input((SIZE, SIZE, 3)), layers.Flatten(), head])
+        model.compile("adam", "mse", precision=policy if all_layers else None)
+        backup = callbacks.BackupAndRestore(tmp_path / folder, delete_checkpoint=False)
+        model.fit(x, y, batch_size=10, epochs=epochs, verbose=0, callbacks=[backup])
+        return model.get_weights()
+
+    whole = fit("whole", "mixed_bfloat16", 3)
+    fit("halves", "mixed_bfloat16", 1)
+    with pytest.raises(ValueError, match='is another one.*"mixed_bfloat16" then, "float32" now'):
+        fit("halves", "float32", 3)
+    assert all(map(np.array_equal, whole, fit("halves", "mixed_bfloat16", 3)))
+
+
 def test_another_machine(tmp_path, monkeypatch):
     interrupted(tmp_path)
-    from tlfast import _core
 
     monkeypatch.setattr(_core, "num_threads", lambda: 77)
     with pytest.warns(tlfast.ResumeWarning, match="environment/threads: .* then, 77 now"):

@@ -79,7 +79,8 @@ def _without_names(config: Any) -> Any:
     def find(value: Any) -> None:
         if isinstance(value, dict):
             inner = value.get("config")
-            if isinstance(inner, dict) and isinstance(inner.get("name"), str):
+            is_policy = value.get("class_name") == "DTypePolicy"  # whose name is what it is
+            if isinstance(inner, dict) and isinstance(inner.get("name"), str) and not is_policy:
                 names.setdefault(inner["name"], f"layer {len(names)}")
             value = list(value.values())
         if isinstance(value, list):

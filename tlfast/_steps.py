@@ -118,7 +118,7 @@ class Steps:
         object_of({
             "begin": row(place, check_random_state) if begun else one_of(None),
             "now": one_of(None) if begun else place,
-            "read": COUNT, "done": COUNT, "learned": maybe(COUNT), "bad": map_of(text()),
+            "read": COUNT, "done": COUNT, "learned": maybe(COUNT), "bad": map_of(text(1 << 20)),
         })(value, where)  # fmt: skip
 
     def set_state(self, state: dict[str, Any], epoch: int) -> None:

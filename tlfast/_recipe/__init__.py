@@ -7,13 +7,13 @@ The decisions behind it:
   --arrays, --start, the pretrained files on the machine) for contents with these hashes and puts
   them into the recorded order. So a recipe holds no path and no file name, and moved or renamed
   images are found.
-- **What is recorded.** A list of fits; the record travels with the model, so a file that is
-  loaded and trained on continues the list. Of each fit: what `compile` was given, the optimizer
-  beside it (rate now, factors per layer), flags of the layers, seeds of the random layers, the
-  arguments of `fit`, the chain of the data with the place of its random streams, the early
-  stopping, the learning rate of every epoch as a number (so a scheduler's function,
-  ReduceLROnPlateau or a callback of the user's that sets rates need not be called again), and
-  what bits depend on: version, oneDNN and its instruction set, threads, `set_exact`, NumPy.
+- **What is recorded.** A list of fits; the record travels with the model, so a file that is loaded
+  and trained on continues the list. Of each fit: what `compile` was given, the optimizer beside it
+  (rate now, factors per layer), flags of the layers, which of them compute in bfloat16, seeds of
+  the random layers, the arguments of `fit`, the chain of the data with the place of its random
+  streams, the early stopping, the learning rate of every epoch as a number (so a scheduler's
+  function, ReduceLROnPlateau or a callback of the user's that sets rates need not be called again),
+  and what bits depend on: version, oneDNN and its instruction set, threads, `set_exact`, NumPy.
 - **Start values.** Weights are hashed before the first fit, and before a later one if they are
   not what the one before left. A weight is made again from the seed that its initializer drew,
   found in a pretrained file by its hash, or taken from the model file itself where it is frozen;

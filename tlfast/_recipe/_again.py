@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tlfast import _dtype_policy
 from tlfast._recipe import _hashes, _recorder, _starts
 from tlfast._recipe._errors import CannotReproduce, Difference
 from tlfast._recipe._rebuild import Rebuilder, Store, set_random_state
@@ -322,6 +323,20 @@ def _set_layers(model: Any, stored: dict[str, Any], number: int) -> None:
         for layer, seed in zip(drawing, stored["seeds"], strict=True):
             layer._seed = seed
         model._engine_object = None  # its graphs hold the seeds
+    _set_policies(model, stored["mixed"], where)
+
+
+def _set_policies(model: Any, mixed: str, where: str) -> None:
+    """Set which layers compute in bfloat16."""
+    layers = model._flatten_layers()
+    if len(mixed) != len(layers):
+        raise CannotReproduce(f"{where}.mixed is of {len(mixed)} layers; here are {len(layers)}")
+    for layer, flag in zip(layers, mixed, strict=True):
+        policy = _dtype_policy.get("mixed_bfloat16" if flag == "1" else "float32")
+        try:
+            layer.dtype_policy = _dtype_policy.supported(policy)
+        except NotImplementedError as error:
+            raise CannotReproduce(f"layer '{layer.name}' was trained under {error}") from error
 
 
 def _callbacks(fit: dict[str, Any]) -> list[Any]:

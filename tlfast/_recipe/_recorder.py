@@ -340,6 +340,7 @@ def _layer_state(model: Any) -> dict[str, Any]:
         "trainable": _bits(layer.trainable for layer in weighted_layers(model)),
         "trained": _bits(id(variable) in trained for variable in model.weights),
         "seeds": [_seed_of(layer) for layer in random_layers(model)],
+        "mixed": _bits(layer.compute_dtype == "bfloat16" for layer in model._flatten_layers()),
     }
 
 

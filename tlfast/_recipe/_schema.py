@@ -226,7 +226,7 @@ _FIT = object_of({
     })),
     "layers": object_of({
         "trainable": text(1 << 20), "trained": text(1 << 20),
-        "seeds": list_of(whole(-(1 << 63), 1 << 63), 1 << 20),
+        "seeds": list_of(whole(-(1 << 63), 1 << 63), 1 << 20), "mixed": text(1 << 20),
     }),
     "compile": map_of(_json, 10),
     "optimizer": object_of({
