@@ -52,6 +52,7 @@ def fill(model: Any) -> None:
 
 def classifier(keras: Any, name: str, classes: int = 1000) -> Any:
     """A network of `keras.applications` at 224x224 with a softmax head, weights by formula."""
+    keras.backend.clear_session()  # weights go by names, and some names by a running number
     found = getattr(keras.applications, name)(
         include_top=False, weights=None, input_shape=(SIZE, SIZE, 3)
     )
@@ -64,6 +65,7 @@ def classifier(keras: Any, name: str, classes: int = 1000) -> Any:
 
 def frozen_classifier(keras: Any, name: str, classes: int) -> Any:
     """The same with a frozen network, as Keras' guide to transfer learning builds it."""
+    keras.backend.clear_session()
     frozen = getattr(keras.applications, name)(
         include_top=False, weights=None, input_shape=(SIZE, SIZE, 3)
     )
