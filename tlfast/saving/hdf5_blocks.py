@@ -52,10 +52,12 @@ class Blocks:
     def __init__(self, source: Source, name: str) -> None:
         self.source = source
         self.name = name
-        self.max_steps = min(MAX_STEPS, int(_FREE_STEPS + _STEPS_PER_BYTE * source.size))
-        self.max_text = min(MAX_TEXT, _FREE_TEXT + _TEXT_PER_BYTE * source.size)
+        self.max_steps: int = min(MAX_STEPS, int(_FREE_STEPS + _STEPS_PER_BYTE * source.size))
+        self.max_text: int = min(MAX_TEXT, _FREE_TEXT + _TEXT_PER_BYTE * source.size)
         self.max_data: int = _FREE_DATA + _DATA_PER_BYTE * source.size
-        self.steps = self.text = self.data = 0  # spent
+        self.steps: int = 0  # spent, like the next two
+        self.text: int = 0
+        self.data: int = 0
         self._heaps: dict[int, dict[int, bytes]] = {}
 
     def spend(self, steps: int = 1) -> None:

@@ -170,7 +170,7 @@ class _Memory:
     """A file in memory for h5py, of which only the pages that were written exist."""
 
     def __init__(self) -> None:
-        self.size = 0
+        self.size: int = 0
         self._at = 0
         self._pages: dict[int, bytearray] = {}
 
