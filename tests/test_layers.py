@@ -436,3 +436,11 @@ def test_regularizers():
     assert dense.losses == [pytest.approx(2.5)]
     dense.trainable = False
     assert dense.losses == []
+
+
+@pytest.mark.parametrize("initializer", ["orthogonal", "identity"])
+def test_an_initializer_that_does_not_fit_is_refused_when_the_layer_is_built(initializer):
+    """Values are made when they are needed, which may be long after."""
+    layer = layers.Dense(4, bias_initializer=initializer)
+    with pytest.raises(ValueError, match=r"axes|dimension|matri"):
+        layer.build((None, 3))

@@ -43,6 +43,9 @@ class Initializer:
     def __call__(self, shape: tuple[int, ...], dtype: Any = None) -> np.ndarray:
         raise NotImplementedError(f"{type(self).__name__} does not define __call__(shape)")
 
+    def _check_shape(self, shape: tuple[int, ...]) -> None:
+        """Raise a ValueError for a shape that has no values; layers ask when they are built."""
+
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that rebuild the initializer."""
         return {}
@@ -98,12 +101,15 @@ class Identity(Initializer):
     def __init__(self, gain: float = 1.0) -> None:
         self.gain = gain
 
-    def __call__(self, shape: tuple[int, ...], dtype: Any = None) -> np.ndarray:
+    def _check_shape(self, shape: tuple[int, ...]) -> None:
         if len(shape) != 2:
             raise ValueError(
                 "Identity matrix initializer can only be used for 2D matrices. "
                 f"Received: shape={shape} of rank {len(shape)}."
             )
+
+    def __call__(self, shape: tuple[int, ...], dtype: Any = None) -> np.ndarray:
+        self._check_shape(shape)
         return self.gain * np.eye(*shape, dtype=dtype or np.float32)
 
     def get_config(self) -> dict[str, Any]:
@@ -358,9 +364,12 @@ class Orthogonal(RandomInitializer):
         super().__init__(seed)
         self.gain = gain
 
-    def __call__(self, shape: tuple[int, ...], dtype: Any = None) -> np.ndarray:
+    def _check_shape(self, shape: tuple[int, ...]) -> None:
         if len(shape) < 2:
             raise ValueError(f"Orthogonal needs at least two axes. Received: shape={shape}")
+
+    def __call__(self, shape: tuple[int, ...], dtype: Any = None) -> np.ndarray:
+        self._check_shape(shape)
         rows, columns = math.prod(shape[:-1]), shape[-1]
         flat = (max(rows, columns), min(rows, columns))
         q, r = np.linalg.qr(self._generator().standard_normal(flat))

@@ -422,6 +422,8 @@ class Layer(Operation):
         default = "glorot_uniform" if dtype == "float32" else "zeros"
         values: Any = initializers.get(default if initializer is None else initializer)
         sizes: Any = shape
+        if isinstance(values, initializers.Initializer):  # values are made when they are needed
+            values._check_shape(tuple(sizes))
         variable = Variable(
             sizes,
             values,
