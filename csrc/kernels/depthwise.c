@@ -4,38 +4,9 @@
 
 #include "kernels/kernels.h"
 
-#define WIDTH 4
-#define NAME(x) x##_base
-#include "kernels/vector_body.h"
-#include "kernels/element_f32.h"
-#include "kernels/depthwise_body.h"
-
-#pragma GCC push_options
-#pragma GCC target("arch=x86-64-v3")
-#define WIDTH 8
-#define NAME(x) x##_avx2
-#include "kernels/vector_body.h"
-#include "kernels/element_f32.h"
-#include "kernels/depthwise_body.h"
-#pragma GCC pop_options
-
-#pragma GCC push_options
-#pragma GCC target("arch=x86-64-v4,prefer-vector-width=512")
-#define WIDTH 16
-#define NAME(x) x##_avx512
-#include "kernels/vector_body.h"
-#include "kernels/element_f32.h"
-#include "kernels/depthwise_body.h"
-#pragma GCC pop_options
-
-#pragma GCC push_options
-#pragma GCC target("arch=x86-64-v4,avx512bf16,prefer-vector-width=512")
-#define WIDTH 16
-#define NAME(x) x##_bf16
-#include "kernels/vector_body.h"
-#include "kernels/element_bf16.h"
-#include "kernels/depthwise_body.h"
-#pragma GCC pop_options
+#define BODY "kernels/depthwise_body.h"
+#include "kernels/versions.h"
+#include "kernels/version_bf16.h"
 
 tl_depthwise_weights_fn tl_depthwise_weights(tl_dtype dtype)
 {

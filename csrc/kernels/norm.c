@@ -6,38 +6,9 @@
 
 #define CHUNK 256 /* positions summed in float */
 
-#define WIDTH 4
-#define NAME(x) x##_base
-#include "kernels/vector_body.h"
-#include "kernels/element_f32.h"
-#include "kernels/norm_body.h"
-
-#pragma GCC push_options
-#pragma GCC target("arch=x86-64-v3")
-#define WIDTH 8
-#define NAME(x) x##_avx2
-#include "kernels/vector_body.h"
-#include "kernels/element_f32.h"
-#include "kernels/norm_body.h"
-#pragma GCC pop_options
-
-#pragma GCC push_options
-#pragma GCC target("arch=x86-64-v4,prefer-vector-width=512")
-#define WIDTH 16
-#define NAME(x) x##_avx512
-#include "kernels/vector_body.h"
-#include "kernels/element_f32.h"
-#include "kernels/norm_body.h"
-#pragma GCC pop_options
-
-#pragma GCC push_options
-#pragma GCC target("arch=x86-64-v4,avx512bf16,prefer-vector-width=512")
-#define WIDTH 16
-#define NAME(x) x##_bf16
-#include "kernels/vector_body.h"
-#include "kernels/element_bf16.h"
-#include "kernels/norm_body.h"
-#pragma GCC pop_options
+#define BODY "kernels/norm_body.h"
+#include "kernels/versions.h"
+#include "kernels/version_bf16.h"
 
 const tl_norm_kernels *tl_norm(tl_dtype dtype)
 {

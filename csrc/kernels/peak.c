@@ -11,26 +11,8 @@ typedef struct peak_kernel {
     int flops; /* per round */
 } peak_kernel;
 
-#define WIDTH 4
-#define NAME(x) x##_base
-#include "kernels/vector_body.h"
-#include "kernels/peak_body.h"
-
-#pragma GCC push_options
-#pragma GCC target("arch=x86-64-v3")
-#define WIDTH 8
-#define NAME(x) x##_avx2
-#include "kernels/vector_body.h"
-#include "kernels/peak_body.h"
-#pragma GCC pop_options
-
-#pragma GCC push_options
-#pragma GCC target("arch=x86-64-v4,prefer-vector-width=512")
-#define WIDTH 16
-#define NAME(x) x##_avx512
-#include "kernels/vector_body.h"
-#include "kernels/peak_body.h"
-#pragma GCC pop_options
+#define BODY "kernels/peak_body.h"
+#include "kernels/versions.h"
 
 double tl_peak_flops(void)
 {
