@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "kernels/kernels.h"
 #include "ops/conv_kernel.h"
 #include "ops/depthwise.h"
 #include "ops/step.h"
@@ -89,15 +90,16 @@ static bool reads_images(const tl_graph *graph, const tl_node *node)
 }
 
 /* A blocked plan: images come in as nchw, the only source layout with a fast kernel into a blocked
- * result. Fast in nhwc only: fewer channels than a block, in all or per group, and the weights of
- * a window higher than the image (in blocks there is only a reference loop, 20 to 900 times
- * slower). */
+ * result. Fast in nhwc only: fewer channels than a block, in all or per group, and the
+ * weights of a window higher than the image (in blocks there is only a reference loop, 20 to 900
+ * times slower). */
 static void choose(const tl_graph *graph, const tl_node *node, tl_layout spatial, tl_layout *src,
                    tl_layout *dst)
 {
     int64_t groups = tl_conv_groups(node), in = graph->values[node->src[0]].dims[3];
     bool depthwise = tl_conv_is_depthwise(node), images = groups == 1 && reads_images(graph, node);
-    bool few = !depthwise && !images && (in < 16 || (groups > 1 && in / groups % 16 != 0));
+    int64_t block = tl_kernel_isa() == TL_ISA_AVX512 ? 16 : 8;
+    bool few = !depthwise && !images && (in < block || (groups > 1 && in / groups % 16 != 0));
     bool multiplies = depthwise && tl_conv_channels(node) != in;
     bool plain = few || multiplies || (!depthwise && exceeds_image(graph, node));
     *src = *dst = plain ? TL_LAYOUT_PLAIN : spatial;
