@@ -62,6 +62,20 @@ def test_fusion_in_every_order(order, kind, rng):
             assert not {"batch_norm", "add", "activation"} & set(ops_of(plan))
 
 
+def test_a_residual_in_another_layout_is_still_fused(rng):
+    """Beside a gradient, plans are blocked; only convolutions of few channels stay in nhwc there:
+    the frozen part of this one adds a residual of each layout to a result of the other."""
+    net = Net(rng)
+    x = net.conv(net.input((7, 5, 6)), 24, 3, pads=(1, 1, 1, 1))
+    blocked = net.depthwise(x, pads=(1, 1, 1, 1))
+    y = net.act(net.add("add", net.conv(net.conv(x, 4), 24, 3, pads=(1, 1, 1, 1)), blocked), "relu")
+    plain = net.conv(net.conv(y, 4), 24, 3, pads=(1, 1, 1, 1))
+    z = net.conv(net.act(net.add("add", net.conv(y, 24), plain), "relu"), 8)
+    head = [v for v in net.nodes[z][2] if v is not None]
+    plan = check_gradients(net, [net.add("global_avg_pool", z)], trainable=head)
+    assert not {"add", "activation"} & set(ops_of(plan))
+
+
 @pytest.mark.parametrize("order", [o for o in ORDERS if "add" in o], ids="-".join)
 def test_residual_that_is_read_again(order, rng):
     for kind in KINDS:
@@ -82,9 +96,25 @@ def test_outputs_that_are_inner_values(order, rng):
         check_forward(net, [v, made[-1]], 2)
 
 
-@pytest.mark.parametrize("kind", ["relu", "relu6", "swish", "sigmoid", "tanh", "elu",
-                                  "hard_swish", "hard_sigmoid", "exponential", "softplus",
-                                  "gelu", "leaky_relu", "linear", "softmax"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "relu",
+        "relu6",
+        "swish",
+        "sigmoid",
+        "tanh",
+        "elu",
+        "hard_swish",
+        "hard_sigmoid",
+        "exponential",
+        "softplus",
+        "gelu",
+        "leaky_relu",
+        "linear",
+        "softmax",
+    ],
+)
 def test_fused_activations(kind, rng):
     for channels in (5, 16):
         net = Net(rng)
@@ -209,8 +239,9 @@ def test_batch_norm_in_training_mode_is_not_folded(rng):
 def test_weights_written_between_runs(rng):
     """Packed and folded copies follow the variables."""
     net = Net(rng)
-    y = net.dense(net.add("global_avg_pool", net.act(net.norm(net.conv(net.input((5, 4, 3)), 12)))),
-                  3)
+    y = net.dense(
+        net.add("global_avg_pool", net.act(net.norm(net.conv(net.input((5, 4, 3)), 12)))), 3
+    )
     feeds = net.draw(2)
     pool = _core.Pool()
     plan, other = net.plan(2, [y], pool), net.plan(2, [y], pool)
@@ -246,8 +277,16 @@ def test_a_shared_dense_layer_and_batch_norm(rng):
     outs = []
     for x in (a, b):
         y = net.add("dense", x, weights=(kernel, None))
-        outs.append(net.add("batch_norm", y, weights=(gamma, beta, mean, variance), epsilon=1e-3,
-                            momentum=0.9, training=False))
+        outs.append(
+            net.add(
+                "batch_norm",
+                y,
+                weights=(gamma, beta, mean, variance),
+                epsilon=1e-3,
+                momentum=0.9,
+                training=False,
+            )
+        )
     trainable = [v for v in net.trainable() if v not in (mean, variance)]
     check_gradients(net, [net.add("add", *outs)], batch=4, trainable=trainable)
 
@@ -286,9 +325,11 @@ def test_several_outputs_and_losses(rng):
     z = net.dense(net.add("global_avg_pool", x), 4)
     p = net.act(z, "softmax")
     q = net.act(net.dense(net.add("global_max_pool", x), 3), "sigmoid")
-    specs = [{"kind": "categorical_crossentropy", "weight": 0.5},
-             {"kind": "binary_crossentropy", "weight": 2.0},
-             {"kind": "mean_absolute_error", "weight": 0.25}]
+    specs = [
+        {"kind": "categorical_crossentropy", "weight": 0.5},
+        {"kind": "binary_crossentropy", "weight": 2.0},
+        {"kind": "mean_absolute_error", "weight": 0.25},
+    ]
     check_gradients(net, [p, q, x], specs, batch=4, sources=[z, q - 1, x])
 
 
@@ -297,8 +338,11 @@ def test_two_losses_on_one_value(rng):
     net = Net(rng)
     z = net.dense(net.input((6,)), 4)
     p = net.act(z, "softmax")
-    specs = [{"kind": "categorical_crossentropy"}, {"kind": "mean_squared_error", "weight": 0.3},
-             {"kind": "mean_squared_error"}]
+    specs = [
+        {"kind": "categorical_crossentropy"},
+        {"kind": "mean_squared_error", "weight": 0.3},
+        {"kind": "mean_squared_error"},
+    ]
     check_gradients(net, [p, z, z], specs, batch=5, sources=[z, z, z])
 
 
@@ -407,8 +451,9 @@ def test_memory_is_reused(rng):
     net = Net(rng)
     x = net.conv(net.input((16, 16, 3)), 16)
     for _ in range(20):
-        x = net.add("max_pool2d", net.act(x, "softmax"), pool=(3, 3), strides=(1, 1),
-                    pads=(1, 1, 1, 1))
+        x = net.add(
+            "max_pool2d", net.act(x, "softmax"), pool=(3, 3), strides=(1, 1), pads=(1, 1, 1, 1)
+        )
     value = 16 * 16 * 16 * 4
     assert net.plan(1, [x]).arena_bytes < 6 * value
     trained = training_plan(net, [x], [{"kind": "mean_squared_error"}], 1)
@@ -466,8 +511,9 @@ def test_made_again_is_as_good_as_kept(n_threads, make, share, rng):
     target = rng.dirichlet(np.ones(7), 3).astype(np.float32)
     with threads(n_threads):
         for repeat_from in (1 << 40, 0):
-            plan = training_plan(net, [y], [{"kind": "categorical_crossentropy"}], 3,
-                                 repeat_from=repeat_from)
+            plan = training_plan(
+                net, [y], [{"kind": "categorical_crossentropy"}], 3, repeat_from=repeat_from
+            )
             losses, outputs = plan.train(feeds, [target], learning_rate=0.0)
             found.append((losses, outputs, plan.gradients()))
             arenas.append(plan.arena_bytes)
@@ -507,8 +553,14 @@ def test_a_large_kernel_that_no_loss_reaches(rng):
 
 def test_made_again_against_float64(rng):
     net = Net(rng)
-    check_gradients(net, [repeatable(net)], [{"kind": "categorical_crossentropy"}], batch=3,
-                    some_flat=True, directions=1)
+    check_gradients(
+        net,
+        [repeatable(net)],
+        [{"kind": "categorical_crossentropy"}],
+        batch=3,
+        some_flat=True,
+        directions=1,
+    )
 
 
 def test_values_beyond_the_limit(rng):

@@ -137,7 +137,7 @@ static int next_of(const tl_plan *plan, int value, int conv)
                : -1;
 }
 
-static group find_group(const tl_plan *plan, int conv, tl_form dst)
+static group find_group(const tl_plan *plan, int conv, tl_dtype dtype)
 {
     group g = {.residual = -1, .sum = -1, .dst = conv};
     int next = next_of(plan, g.dst, conv);
@@ -154,7 +154,7 @@ static group find_group(const tl_plan *plan, int conv, tl_form dst)
         const tl_value *a = &plan->graph->values[g.dst], *b = &plan->graph->values[other];
         if (other != g.dst && t != NULL && !plan->is_feed[other] && a->rank == b->rank &&
             memcmp(a->dims, b->dims, (size_t)a->rank * sizeof *a->dims) == 0 &&
-            t->layout == dst.layout && t->dtype == dst.dtype && dies_in(plan, other, next, conv)) {
+            t->dtype == dtype && dies_in(plan, other, next, conv)) {
             g.residual = other;
             g.sum = g.dst = next;
             next = next_of(plan, g.dst, conv);
@@ -271,7 +271,7 @@ static tl_status add_step(tl_plan *plan, int value, bool *done, tl_error *err)
     if (plan->graph->values[value].rank != 4)
         dst.layout = TL_LAYOUT_PLAIN;
     if (is_conv && !plan->needs_gradient[value])
-        g = find_group(plan, value, dst);
+        g = find_group(plan, value, dst.dtype);
     else if (node->kind == TL_OP_batch_norm)
         g = find_clipped_norm(plan, value);
     else if (node->kind == TL_OP_concat)
@@ -281,6 +281,9 @@ static tl_status add_step(tl_plan *plan, int value, bool *done, tl_error *err)
         tl_tensor *unused;
         TL_TRY(demand(plan, node->src[k], src, &unused, err));
     }
+    tl_tensor *residual = NULL; /* in the form of the result, which is written over it */
+    if (g.residual >= 0)
+        TL_TRY(demand(plan, g.residual, dst, &residual, err));
     tl_step *step = NULL;
     TL_TRY(new_step(plan, joins_norm || maps(plan, value) ? &tl_op_norm_map : op,
                     joins_norm ? g.norm : node, joins_norm ? g.norm->name : node->name,
@@ -301,7 +304,7 @@ static tl_status add_step(tl_plan *plan, int value, bool *done, tl_error *err)
     }
     if (g.residual >= 0) {
         step->adds_residual = true;
-        step->dst->alias = plan->primary[g.residual];
+        step->dst->alias = residual;
     }
     if (writes_over(plan, op, node, step))
         step->dst->alias = step->src[0];
