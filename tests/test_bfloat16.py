@@ -76,6 +76,49 @@ def test_gradients(op, case, rng):
     assert error <= (GRADIENT_AT_KINKS if op in KINKED else GRADIENT)
 
 
+def windows_of_cells(height, width, pool, strides, pads):
+    """[[positions of the cells that are inside the image], ...] of all windows."""
+    rows, columns = ((n + before + after - size) // stride + 1 for n, before, after, size, stride
+                     in zip((height, width), pads[::2], pads[1::2], pool, strides, strict=True))
+    cells = [[[(i * strides[0] - pads[0] + r, j * strides[1] - pads[2] + c)
+               for r in range(pool[0]) for c in range(pool[1])]
+              for j in range(columns)] for i in range(rows)]
+    return rows, columns, [[y * width + x for y, x in window
+                            if 0 <= y < height and 0 <= x < width]
+                           for row in cells for window in row]
+
+
+@pytest.mark.parametrize("op", ["max_pool2d", "avg_pool2d"])
+@pytest.mark.parametrize("channels", [5, 16, 40])
+def test_gradients_of_overlapping_windows_are_rounded_once(op, channels, rng):
+    """Images of ones at their own position make the pool's input the kernel, and its gradient the
+    kernel's."""
+    height, width, pool, strides, pads = 7, 6, (5, 4), (2, 1), (2, 1, 0, 3)
+    net = Net(rng, "bfloat16")
+    v = net.conv(net.input((height, width, height * width)), channels, bias=False)
+    kernel = rounded(rng.integers(-9, 9, (height * width, channels)) / 4)  # equal ones too
+    net.variables[0].assign(kernel[None, None])
+    y = net.add(op, v, pool=pool, strides=strides, pads=pads)
+    rows, columns, windows = windows_of_cells(height, width, pool, strides, pads)
+    target = rng.normal(size=(1, rows, columns, channels)).astype(np.float32)
+    plan = training_plan(net, [y], [{"kind": "mean_squared_error"}], 1)
+    images = np.eye(height * width, dtype=np.float32).reshape(1, height, width, -1)
+    _, (found,) = plan.train([images], [target])
+    expected = np.zeros(kernel.shape)
+    for at, cells in enumerate(windows):
+        value = found.reshape(-1, channels)[at]
+        d = rounded(2 * (value - target.reshape(-1, channels)[at]) / target.size)
+        if op == "max_pool2d":
+            top = np.array(cells)[kernel[cells].argmax(0)]
+            assert np.array_equal(value, kernel[top, np.arange(channels)])
+            expected[top, np.arange(channels)] += d
+        else:
+            expected[cells] += d.astype(float) / len(cells)
+    got = plan.gradients()[0].reshape(kernel.shape)
+    assert len(windows) > 9 and is_bfloat16(got)
+    np.testing.assert_allclose(got, expected, rtol=2**-7.99, atol=1e-9)
+
+
 @pytest.mark.parametrize("kind", [kind for kind in ref.ACTIVATIONS if kind != "softmax"])
 def test_activations_of_all_sizes(kind, rng):
     """Every bfloat16 number from 2^-20 to 2^6, both signs, through a convolution by one."""
@@ -155,6 +198,12 @@ def test_a_layer_may_ask_for_float32(rng):
     assert is_bfloat16(a) and not is_bfloat16(b) and not is_bfloat16(c)
     np.testing.assert_allclose(b, 1 / (1 + np.exp(-a.astype(float))), rtol=1e-5)
     assert graph.node(z)[4] == "float32" and graph.node(x)[4] == "bfloat16"
+
+
+def rounded(values):
+    """To bfloat16, as float32."""
+    bits = np.asarray(values, np.float32).view(np.uint32)
+    return ((bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000).astype(np.uint32).view(np.float32)
 
 
 def is_bfloat16(values):

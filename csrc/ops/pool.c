@@ -5,11 +5,13 @@
 
 #include "base/alloc.h"
 #include "kernels/norm.h"
+#include "ops/overlap_pool.h"
 #include "ops/slice.h"
 
 typedef struct pool_state {
     tl_primitive forward, backward;
     dnnl_memory_desc_t workspace_md; /* owned; NULL without one */
+    bool own_forward, own_backward;  /* those of overlap_pool.h */
 } pool_state;
 
 static tl_status infer(const tl_graph *graph, const tl_node *node, tl_value *dst, tl_error *err)
@@ -38,12 +40,10 @@ static tl_status infer(const tl_graph *graph, const tl_node *node, tl_value *dst
     return TL_OK;
 }
 
-/* oneDNN 3.2 adds up gradients of windows that overlap in bf16, and loses bits. */
 static bool takes_bf16(const tl_graph *graph, const tl_node *node, bool training)
 {
     (void)graph;
-    const tl_attrs *a = &node->attrs;
-    return !training || (a->pool[0] <= a->strides[0] && a->pool[1] <= a->strides[1]);
+    return !training || !tl_pool_overlaps(node) || tl_overlap_pool_fits(node);
 }
 
 static tl_status create_pd(tl_step *step, dnnl_primitive_desc_t hint, dnnl_primitive_desc_t *pd,
@@ -82,8 +82,15 @@ static tl_status create(tl_build *build, tl_step *step, tl_error *err)
     pool_state *state = step->state;
     dnnl_primitive_desc_t pd = NULL, backward = NULL;
     tl_status status = TL_OK;
+    if (step->training && step->dst->dtype == TL_BF16 && tl_overlap_pool_fits(step->node)) {
+        tl_overlap_pool_create(build, step);
+        state->own_backward = true;
+        state->own_forward = step->node->kind == TL_OP_max_pool2d;
+        if (state->own_forward)
+            return TL_OK;
+    }
     TL_TRY(create_pd(step, NULL, &pd, err));
-    if (step->training && step->diff_src[0] != NULL) {
+    if (step->training && step->diff_src[0] != NULL && !state->own_backward) {
         TL_TRY_GOTO(create_pd(step, pd, &backward, err));
         TL_TRY_GOTO(tl_primitive_create(&state->backward, backward, build, step->name, err));
     }
@@ -103,6 +110,8 @@ fail:
 static tl_status bind(tl_step *step, void *scratchpad, tl_error *err)
 {
     pool_state *state = step->state;
+    if (state->own_forward)
+        return TL_OK;
     tl_primitive *p = &state->forward;
     TL_TRY(tl_primitive_bind(p, DNNL_ARG_SRC, step->src[0]->md, step->src[0]->data, err));
     TL_TRY(tl_primitive_bind(p, DNNL_ARG_DST, step->dst->md, step->dst->data, err));
@@ -110,7 +119,7 @@ static tl_status bind(tl_step *step, void *scratchpad, tl_error *err)
         TL_TRY(tl_primitive_bind(p, DNNL_ARG_WORKSPACE, state->workspace_md,
                                  step->work[TL_WORK_KEPT], err));
     TL_TRY(tl_primitive_bind_scratchpad(p, scratchpad, err));
-    if (!step->training || step->diff_src[0] == NULL)
+    if (!step->training || step->diff_src[0] == NULL || state->own_backward)
         return TL_OK;
     p = &state->backward;
     TL_TRY(
@@ -125,20 +134,29 @@ static tl_status bind(tl_step *step, void *scratchpad, tl_error *err)
 
 static tl_status forward(tl_step *step, const tl_run *run, tl_error *err)
 {
-    return tl_primitive_run(&((pool_state *)step->state)->forward, run, step->name, err);
+    pool_state *state = step->state;
+    if (!state->own_forward)
+        return tl_primitive_run(&state->forward, run, step->name, err);
+    tl_overlap_pool_forward(step);
+    return TL_OK;
 }
 
 static tl_status backward(tl_step *step, const tl_run *run, tl_error *err)
 {
+    pool_state *state = step->state;
     if (step->diff_src[0] == NULL)
         return TL_OK;
-    return tl_primitive_run(&((pool_state *)step->state)->backward, run, step->name, err);
+    if (!state->own_backward)
+        return tl_primitive_run(&state->backward, run, step->name, err);
+    tl_overlap_pool_backward(step);
+    return TL_OK;
 }
 
 static void kernels(const tl_step *step, tl_kernels *out)
 {
     const pool_state *state = step->state;
-    *out = (tl_kernels){state->forward.impl, state->backward.impl, NULL};
+    *out = (tl_kernels){state->own_forward ? TL_OWN : state->forward.impl,
+                        state->own_backward ? TL_OWN : state->backward.impl, NULL};
 }
 
 static void destroy(tl_step *step)
