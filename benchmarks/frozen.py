@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 from process import Worker, keep, machine, middle, peer
 
-NETWORKS = ("resnet50", "efficientnetlite0")
+TITLES = {"resnet50": "ResNet50", "efficientnetlite0": "EfficientNet-Lite0"}
+NETWORKS = tuple(TITLES)
 # Name of a contender: what its process runs, and TensorFlow's TF_ENABLE_ONEDNN_OPTS.
 CONTENDERS = {
     "tlfast": ("tlfast", None),
@@ -106,6 +107,11 @@ def measure(network: str, images: int, rounds: int) -> dict[str, Any]:
     return result
 
 
+def head_seconds(runs: list[dict[str, float]]) -> float:
+    """Of the epochs behind the first, which see the features only."""
+    return middle([run["head"] for run in runs])[0]
+
+
 def memory_of_script(name: str, network: str, folder: str) -> dict[str, float]:
     worker = start(name)
     found = worker.ask("script", network=network, folder=folder)
@@ -113,41 +119,48 @@ def memory_of_script(name: str, network: str, folder: str) -> dict[str, float]:
     return found
 
 
-def report(network: str, result: dict[str, Any], images: int) -> None:
-    """Ratios first, then seconds and megabytes; of Keras' two settings the faster one counts."""
+def figures(result: dict[str, Any]) -> list[tuple[str, str]]:
+    """Ratios of one network's result with their names; of Keras' two settings the faster counts."""
     runs, memory = result["runs"], result["memory"]
 
-    def of(name: str, what: str) -> tuple[float, float, float]:
-        return middle([run[what] for run in runs[name]])
+    def best(script: str, what: str) -> float:
+        names = [name for name in runs if name != "tlfast" and name.startswith(script)]
+        return min(middle([run[what] for run in runs[name]])[0] for name in names)
 
-    first = {name: of(name, "first") for name in CONTENDERS}
-    whole = {name: of(name, "all") for name in CONTENDERS}
-    peers = [name for name in CONTENDERS if name != "tlfast"]
+    first, ours = (middle([run[what] for run in runs["tlfast"]])[0] for what in ("first", "all"))
+    rows = [
+        ("first pass, fastest peer / tlfast", f"{best('', 'first') / first:.2f}x"),
+        (f"{EPOCHS} epochs / one pass, tlfast", f"{ours / first:.2f}"),
+        (f"{EPOCHS} epochs, the same script in Keras / tlfast",
+         f"{best('article', 'all') / ours:.0f}x"),
+        (f"{EPOCHS} epochs, Keras with features computed once by hand / tlfast",
+         f"{best('by hand', 'all') / ours:.2f}x"),
+        ("scikit-learn on such features / tlfast", f"{best('by hand', 'sklearn') / ours:.2f}x"),
+    ]  # fmt: skip
+    if "head" in runs["tlfast"][0]:
+        head = middle([run["head"] for run in runs["tlfast"]])[0]
+        rows.append(("epochs of the head alone, Keras on such features / tlfast",
+                     f"{best('by hand', 'head') / head:.1f}x"))  # fmt: skip
+    for field, label in (("peak", "peak memory"), ("over_import", "peak over import")):
+        theirs = min(of[field] for name, of in memory.items() if name.startswith("article"))
+        ratio = memory["tlfast"][field] / theirs
+        rows.append((f"{label}, tlfast / the same script in Keras", f"{ratio:.2f}"))
+    return rows
 
-    def best(script: str, table: dict[str, Any]) -> Any:
-        return min(table[name] for name in peers if name.startswith(script))
 
-    logistic = min(of(name, "sklearn")[0] for name in peers if name.startswith("by hand"))
-    article = min((n for n in peers if n.startswith("article")), key=lambda n: first[n][0])
-    ours = whole["tlfast"][0]
+def report(network: str, result: dict[str, Any], images: int) -> None:
+    """Ratios first, then seconds and megabytes."""
+    runs, memory = result["runs"], result["memory"]
     print(f"\n{network}, {images} images, median of {len(runs['tlfast'])} rounds in turns")
     print(f"  features agree to {result['difference']:.1e} of the largest")
-    ratio = best("", first)[0] / first["tlfast"][0]
-    print(f"  first pass, fastest peer / tlfast        {ratio:.2f}x")
-    print(f"  {EPOCHS} epochs / one pass, tlfast             {ours / first['tlfast'][0]:.2f}x")
-    for label, seconds in (
-        ("the article's script", best("article", whole)[0]),
-        ("features by hand", best("by hand", whole)[0]),
-        ("scikit-learn on them", logistic),
-    ):
-        print(f"  {EPOCHS} epochs, {label:20} / tlfast   {seconds / ours:.2f}x")
-    for field, label in (("peak", "peak memory"), ("over_import", "peak over import")):
-        ratio = memory["tlfast"][field] / memory[article][field]
-        print(f"  {label}, tlfast / the article's script {ratio:.2f}x")
+    for label, text in figures(result):
+        print(f"  {label:70} {text}")
     print("  seconds: median (least to most)")
     for name in CONTENDERS:
-        line = f"    {name:16} first {first[name][0]:7.2f} ({first[name][1]:.2f} to "
-        line += f"{first[name][2]:.2f})  {EPOCHS} epochs {whole[name][0]:8.2f}"
+        first = middle([run["first"] for run in runs[name]])
+        whole = middle([run["all"] for run in runs[name]])[0]
+        line = f"    {name:16} first {first[0]:7.2f} ({first[1]:.2f} to {first[2]:.2f})"
+        line += f"  {EPOCHS} epochs {whole:8.2f}"
         line += " (first x 20)" if name.startswith("article") else ""
         if name in memory:
             line += f"  peak {memory[name]['peak']:.0f} MB"

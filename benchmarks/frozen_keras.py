@@ -53,11 +53,28 @@ class Contender:
         generator = self.tf.keras.preprocessing.image.ImageDataGenerator()
         return generator.flow_from_directory(folder, target_size=(224, 224), batch_size=BATCH)
 
-    def fit(self, network: str, folder: str, epochs: int) -> float:
-        """Seconds of a fit that finds nothing computed before."""
+    def fit(self, network: str, folder: str, epochs: int) -> tuple[float, float]:
+        """Seconds of a fit that finds nothing computed before, and of its epochs but the first."""
         _, model = self.model(network)
-        flow = self.flow(folder)
-        return seconds(lambda: model.fit(flow, epochs=epochs, verbose=0))
+        flow, ends = self.flow(folder), self.epoch_ends()
+        whole = seconds(lambda: model.fit(flow, epochs=epochs, verbose=0, callbacks=[ends]))
+        return whole, ends.behind_first()
+
+    def epoch_ends(self) -> Any:
+        """A callback that notes when epochs end."""
+
+        class EpochEnds(self.keras.callbacks.Callback):
+            def __init__(self) -> None:
+                super().__init__()
+                self.times: list[float] = []
+
+            def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+                self.times.append(time.perf_counter())
+
+            def behind_first(self) -> float:
+                return self.times[-1] - self.times[0]
+
+        return EpochEnds()
 
     def script(self, network: str, folder: str) -> dict[str, float]:
         """Memory of a process that runs the article's script once, in MB."""
@@ -73,9 +90,9 @@ class Contender:
         """One round: a fit of one epoch and one of all, on two copies of the images."""
         if self.kind == "by-hand":
             return self.by_hand(network, folders[0], epochs)
-        result = {"first": self.fit(network, folders[0], 1)}
+        result = {"first": self.fit(network, folders[0], 1)[0]}
         if self.kind == "tlfast":
-            result["all"] = self.fit(network, folders[1], epochs)
+            result["all"], result["head"] = self.fit(network, folders[1], epochs)
         else:
             # Every epoch of the article computes the base again: one is enough to know the rest.
             result["all"] = result["first"] * epochs
@@ -92,13 +109,17 @@ class Contender:
         labels = np.concatenate([y.numpy() for _, y in dataset])
         head = keras.Sequential([keras.layers.Dense(2, activation="softmax")])
         head.compile("Adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        ends = self.epoch_ends()
         train = seconds(
-            lambda: head.fit(got[0], labels, batch_size=BATCH, epochs=epochs, verbose=0)
+            lambda: head.fit(
+                got[0], labels, batch_size=BATCH, epochs=epochs, verbose=0, callbacks=[ends]
+            )
         )
         from sklearn.linear_model import LogisticRegression
 
         logistic = seconds(lambda: LogisticRegression(max_iter=1000).fit(got[0], labels))
-        return {"first": extract, "all": extract + train, "sklearn": extract + logistic}
+        return {"first": extract, "all": extract + train, "head": ends.behind_first(),
+                "sklearn": extract + logistic}  # fmt: skip
 
     def features(self, network: str, pixels: str) -> list[list[float]]:
         """Features of stored pixels, for the check that both sides compute the same."""

@@ -72,13 +72,15 @@ def convolutions(network: str) -> str:
     return "".join(" ".join(map(str, (*key, n))) + "\n" for key, n in found.items())
 
 
-def measure(network: str, program: Path, rounds: int, folder: Path) -> dict[str, Any]:
+def measure(
+    network: str, program: Path, rounds: int, folder: Path, precision: str
+) -> dict[str, Any]:
     shapes = folder / f"{network}.txt"
     shapes.write_text(convolutions(network))
     pixels = str(folder / "pixels.npy")
     rng = np.random.default_rng(1)
     np.save(pixels, rng.uniform(-1, 1, (BATCH, networks.SIZE, networks.SIZE, 3)).astype("f4"))
-    worker = Worker("tlfast", ["train_keras.py", "tlfast"], sys.executable, {})
+    worker = Worker("tlfast", ["train_keras.py", "tlfast", precision], sys.executable, {})
     worker.ask("predict", network=network, model="", pixels=pixels)
     worker.ask("step")
     worker.ask("inference")
@@ -86,7 +88,7 @@ def measure(network: str, program: Path, rounds: int, folder: Path) -> dict[str,
     for _ in range(rounds):
         found["step"].append(worker.ask("step"))
         found["inference"].append(worker.ask("inference"))
-        command = [str(program), str(BATCH), str(shapes), "f32"]
+        command = [str(program), str(BATCH), str(shapes), precision]
         answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         step, inference = (float(v) / 1e3 for v in answer.split())
         found["limit of a step"].append(step)
@@ -97,11 +99,12 @@ def measure(network: str, program: Path, rounds: int, folder: Path) -> dict[str,
 
 def run(options: argparse.Namespace) -> None:
     kept: dict[str, Any] = {"machine": machine(), "networks": {}}
+    precision = "bf16" if options.bf16 else "f32"
     print("network: step / its direct convolutions alone, predict / the same")
     with tempfile.TemporaryDirectory() as temporary:
         program = build_limit(Path(temporary))
         for network in options.network or networks.NAMES:
-            found = measure(network, program, options.rounds, Path(temporary))
+            found = measure(network, program, options.rounds, Path(temporary), precision)
             kept["networks"][network] = found
             step, step_limit = middle(found["step"])[0], middle(found["limit of a step"])[0]
             predict = middle(found["inference"])[0]
@@ -111,5 +114,5 @@ def run(options: argparse.Namespace) -> None:
                 f"{predict / predict_limit:.2f}x ({predict:.3f} s, limit {predict_limit:.3f})",
                 flush=True,
             )
-    target = keep("limit", kept)
+    target = keep("limit-bf16" if options.bf16 else "limit", kept)
     print(f"{', '.join(kept['machine'].values())}; kept in {target}")

@@ -1,8 +1,9 @@
-"""Prediction with the seven networks at 224x224, float32: batches of 16, and one image.
+"""Prediction with the seven networks at 224x224, float32 or bf16: batches of 16, and one image.
 
 tlfast and Keras run `Model.predict`, as scripts do; OpenVINO and ONNX Runtime get the same network
 as ONNX and are called without anything around it. OpenVINO runs one request on all threads and, for
-batches of 16, also several requests side by side; the faster one counts. Each network and batch
+batches of 16, also several requests side by side; the faster one counts. ONNX Runtime has no
+bfloat16 on CPUs. Each network and batch
 size has new processes, predictions are compared before anything is timed.
 """
 
@@ -30,26 +31,30 @@ CONTENDERS: dict[str, tuple[list[str], str | None, dict[str, str]]] = {
 }  # fmt: skip
 PEERS = tuple(name for name in CONTENDERS if name != "tlfast")
 BATCH = 16
-AGREE = 1e-4  # of the largest prediction
+AGREE, AGREE_BF16 = 1e-4, 5e-2  # of the largest prediction
 
 
-def start(name: str) -> Worker:
+def start(name: str, precision: str) -> Worker:
     script, variable, environment = CONTENDERS[name]
-    return Worker(name, script, peer(variable) if variable else sys.executable, environment)
+    return Worker(
+        name, [*script, precision], peer(variable) if variable else sys.executable, environment
+    )
 
 
-def check(found: dict[str, np.ndarray], network: str) -> float:
+def check(found: dict[str, np.ndarray], network: str, allowed: float) -> float:
     """Largest difference as a share of the largest prediction; ends where it is too large."""
     ours = found["tlfast"]
     difference = max(float(np.abs(p - ours).max() / np.abs(ours).max()) for p in found.values())
-    if not difference <= AGREE:
+    if not difference <= allowed:
         sys.exit(f"{network}: predictions differ by {difference:.1e} of the largest")
     return difference
 
 
-def measure(network: str, batch: int, contenders: list[str], rounds: int) -> dict[str, Any]:
+def measure(
+    network: str, batch: int, contenders: list[str], rounds: int, precision: str
+) -> dict[str, Any]:
     """All contenders in turns; enough calls in a turn for a tenth of a second and more."""
-    workers = {name: start(name) for name in contenders}
+    workers = {name: start(name, precision) for name in contenders}
     with tempfile.TemporaryDirectory() as folder:
         pixels = str(Path(folder) / "pixels.npy")
         rng = np.random.default_rng(1)
@@ -57,7 +62,8 @@ def measure(network: str, batch: int, contenders: list[str], rounds: int) -> dic
         workers["tlfast"].ask("describe", network=network, folder=folder, batch=batch)
         request = {"network": network, "folder": folder, "pixels": pixels, "batch": batch}
         found = {name: np.array(worker.ask("load", **request)) for name, worker in workers.items()}
-    result: dict[str, Any] = {"difference": check(found, network)}
+    allowed = AGREE_BF16 if precision == "bf16" else AGREE
+    result: dict[str, Any] = {"difference": check(found, network, allowed)}
     once = {name: worker.ask("time", calls=1)[0] for name, worker in workers.items()}
     calls = {name: 1 + int(0.1 / seconds) for name, seconds in once.items()}
     taken: dict[str, list[float]] = {name: [] for name in contenders}
@@ -91,13 +97,14 @@ def report(network: str, batch: int, result: dict[str, Any]) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    peers = options.contender or list(PEERS)
+    precision = "bf16" if options.bf16 else "f32"
+    peers = options.contender or [n for n in PEERS if precision == "f32" or n != "onnxruntime"]
     kept: dict[str, Any] = {"machine": machine(), "networks": {}}
     for network in options.network or networks.NAMES:
         kept["networks"][network] = {}
         for batch in (BATCH, 1):
             names = ["tlfast", *(n for n in peers if batch > 1 or n != "openvino, streams")]
-            result = measure(network, batch, names, options.rounds)
+            result = measure(network, batch, names, options.rounds, precision)
             report(network, batch, result)
             kept["networks"][network][str(batch)] = result
     for batch in (BATCH, 1):
@@ -107,5 +114,5 @@ def run(options: argparse.Namespace) -> None:
             if found:
                 mean = float(np.exp(np.mean(np.log(found))))
                 print(f"batch {batch}: geometric mean of {name} / tlfast {mean:.2f}")
-    target = keep("predict", kept)
+    target = keep("predict-bf16" if options.bf16 else "predict", kept)
     print(f"{', '.join(kept['machine'].values())}; kept in {target}")

@@ -1,4 +1,4 @@
-"""tlfast and Keras in the benchmark `predict`: python predict_keras.py tlfast | keras"""
+"""tlfast and Keras in the benchmark `predict`: python predict_keras.py tlfast | keras f32 | bf16"""
 
 import os
 import sys
@@ -13,13 +13,15 @@ from serving import serve, timed
 class Contender:
     """`Model.predict` of one network."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, precision: str) -> None:
         if kind == "tlfast":
             import tlfast as tf
         else:
             os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
             import tensorflow as tf
         self.tf = tf
+        if precision == "bf16":
+            tf.keras.mixed_precision.set_global_policy("mixed_bfloat16")
         self.network: Any = None
 
     def versions(self) -> dict[str, str]:
@@ -51,4 +53,4 @@ class Contender:
 
 
 if __name__ == "__main__":
-    serve(Contender(sys.argv[1]))
+    serve(Contender(*sys.argv[1:]))

@@ -1,8 +1,8 @@
 """OpenVINO and ONNX Runtime in the benchmark `predict`:
-python predict_runtime.py openvino | openvino-streams | onnxruntime THREADS
+python predict_runtime.py openvino | openvino-streams | onnxruntime THREADS f32 | bf16
 
 Images are handed over in the order the network was written in (NCHW), so no runtime pays for a
-change of order; precision is float32, which on CPUs with bf16 is not OpenVINO's default.
+change of order; float32 is not OpenVINO's default on CPUs with bf16.
 """
 
 import sys
@@ -20,8 +20,8 @@ class OpenVino:
 
     hint = "LATENCY"
 
-    def __init__(self, threads: int) -> None:
-        self.threads = threads
+    def __init__(self, threads: int, precision: str) -> None:
+        self.threads, self.precision = threads, precision
 
     def versions(self) -> dict[str, str]:
         return {name: version(name) for name in ("openvino", "onnx", "numpy")}
@@ -34,11 +34,13 @@ class OpenVino:
         path.write_bytes(onnx_graph.load(Path(folder)).SerializeToString())
         options = {
             "PERFORMANCE_HINT": self.hint, "INFERENCE_NUM_THREADS": self.threads,
-            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_PRECISION_HINT": self.precision,
         }  # fmt: skip
         self.compiled = openvino.Core().compile_model(str(path), "CPU", options)
         precision = self.compiled.get_property("INFERENCE_PRECISION_HINT")
-        assert precision == openvino.Type.f32, f"OpenVINO computes in {precision}"
+        assert precision == getattr(openvino.Type, self.precision), (
+            f"OpenVINO computes in {precision}"
+        )
         self.x = np.ascontiguousarray(np.load(pixels)[:batch].transpose(0, 3, 1, 2))
         self.request = self.compiled.create_infer_request()
         return self.predict().tolist()
@@ -73,7 +75,9 @@ class OpenVinoStreams(OpenVino):
 class OnnxRuntime:
     """All graph optimizations, all threads inside an operator."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, precision: str) -> None:
+        if precision != "f32":
+            raise SystemExit("ONNX Runtime's CPU provider computes in float32 only")
         self.threads = threads
 
     def versions(self) -> dict[str, str]:
@@ -104,4 +108,4 @@ class OnnxRuntime:
 KINDS = {"openvino": OpenVino, "openvino-streams": OpenVinoStreams, "onnxruntime": OnnxRuntime}
 
 if __name__ == "__main__":
-    serve(KINDS[sys.argv[1]](int(sys.argv[2])))
+    serve(KINDS[sys.argv[1]](int(sys.argv[2]), sys.argv[3]))

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import shlex
 import statistics
 import subprocess
 import sys
@@ -12,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
+
+# Flags of /proc/cpuinfo that decide what kernels are used, and their names.
+INSTRUCTIONS = {"avx2": "AVX2", "avx512f": "AVX-512", "avx512_bf16": "BF16", "amx_bf16": "AMX"}
 
 
 class Worker:
@@ -68,15 +72,14 @@ def middle(values: list[float]) -> tuple[float, float, float]:
 
 def machine() -> dict[str, str]:
     """What the figures were measured on."""
-    names = [
-        line.split(":")[1].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if line.startswith("model name")
-    ]
+    lines = [line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines()]
+    found = {key.strip(): value.strip() for key, _, value in lines}
+    flags = found.get("flags", "").split()
     command = ["git", "-C", str(HERE), "describe", "--always", "--dirty"]
     commit = subprocess.run(command, capture_output=True, text=True).stdout.strip()
     return {
-        "cpu": names[0] if names else platform.processor(),
+        "cpu": found.get("model name", platform.processor()),
+        "instructions": ", ".join(name for flag, name in INSTRUCTIONS.items() if flag in flags),
         "cores": str(len(os.sched_getaffinity(0))),
         "python": platform.python_version(),
         "commit": commit or "unknown",
@@ -84,7 +87,8 @@ def machine() -> dict[str, str]:
 
 
 def keep(name: str, kept: dict[str, Any]) -> Path:
-    """Write a run to results/ and return the file."""
+    """Write a run to results/, with the command that made it, and return the file."""
+    kept = {"command": f"python benchmarks/run.py {shlex.join(sys.argv[1:])}", **kept}
     results = HERE / "results"
     results.mkdir(exist_ok=True)
     target = results / time.strftime(f"{name}-%Y%m%d-%H%M%S.json")

@@ -27,6 +27,11 @@ CONTENDERS: dict[str, tuple[list[str], str | None, dict[str, str]]] = {
     "torch, compiled": (["train_torch.py", "compiled"], "TLFAST_PEER_TORCH", {}),
 }  # fmt: skip
 BATCH = 16
+MODES = ("frozen", "bf16", "avx2")
+# What oneDNN (of all three), PyTorch's own kernels and MKL may use in the mode avx2.
+AVX2 = {
+    "ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+}  # fmt: skip
 # Of the largest prediction: softmax of features of order 1.
 AGREE, AGREE_BF16 = 1e-3, 5e-2
 
@@ -34,7 +39,7 @@ AGREE, AGREE_BF16 = 1e-3, 5e-2
 def start(name: str, modes: list[str]) -> Worker:
     script, variable, environment = CONTENDERS[name]
     python = peer(variable) if variable else sys.executable
-    return Worker(name, [*script, *modes], python, environment)
+    return Worker(name, [*script, *modes], python, environment | (AVX2 if "avx2" in modes else {}))
 
 
 def compare(found: dict[str, np.ndarray], network: str, allowed: float) -> float:
@@ -99,11 +104,12 @@ def report(network: str, result: dict[str, Any]) -> float:
 def run(options: argparse.Namespace) -> None:
     contenders = ["tlfast", *(options.contender or [n for n in CONTENDERS if n != "tlfast"])]
     kept: dict[str, Any] = {"machine": machine(), "networks": {}}
-    modes = [mode for mode in ("frozen", "bf16") if getattr(options, mode)]
+    modes = [mode for mode in MODES if getattr(options, mode)]
     ratios = []
     for network in options.network or networks.NAMES:
         kept["networks"][network] = measure(network, contenders, options.rounds, modes)
         ratios.append(report(network, kept["networks"][network]))
+        sys.stdout.flush()
     mean = float(np.exp(np.mean(np.log(ratios))))
     print(f"geometric mean of {len(ratios)}: {mean:.2f}x; least {min(ratios):.2f}x")
     target = keep("-".join(["train", *modes]), kept)
