@@ -42,6 +42,12 @@ BUGS = {  # name: (file, text, text with the bug, test file that is to fail)
     "global maximum gives everything to everyone": (
         "ops/pool.c", "float share = diff[i * c + k] / (float)shares;",
         "float share = diff[i * c + k] / (float)(is_max ? 1 : shares);", OPS),
+    "a gradient written over another that is still to be read": (
+        "plan/plan.c", "tl_plan_producer(plan, other) < i)",
+        "tl_plan_producer(plan, other) < i - plan->n_steps)", PLAN),
+    "overlapping windows give from the wrong cell": (
+        "kernels/pool_bf16.c", "columns.at + c) * TL_POOL_WIDTH;",
+        "columns.at + columns.first) * TL_POOL_WIDTH;", "test_bfloat16.py"),
     "gradient of the subtrahend not negated": (
         "ops/merge.c", "return i == 0 ? dy : -dy;", "return dy;", OPS),
     "all equal maxima get the gradient": (

@@ -233,6 +233,7 @@ const tl_op tl_op_activation = {
     .takes_bf16 = takes_bf16,
     .backward_reads_src = true,
     .backward_reads_dst_only = reads_dst_only,
+    .overwrites_diff = true,
     .in_place = true,
     .create = create,
     .bind = bind,

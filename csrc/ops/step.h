@@ -89,6 +89,9 @@ typedef struct tl_op {
     /* so it does, and where src and dst have one shape, d dst / d src is 1: gradients may share
      * memory */
     bool passes_diff;
+    /* backward computes element by element: where the shapes are one, diff_src[0] may be written
+     * over the gradient of dst */
+    bool overwrites_diff;
     bool in_place; /* in an inference plan forward may write over src[0], where nobody needs it */
     bool is_view;  /* forward: dst is src[0]'s memory under another shape: nothing to run */
     tl_status (*create)(tl_build *build, tl_step *step, tl_error *err);

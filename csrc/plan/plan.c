@@ -66,6 +66,21 @@ static bool may_share(const tl_plan *plan, int i, const tl_tensor *src)
     return true;
 }
 
+/* May step i's backward write over the gradient of its result? Not while another one that lives in
+ * the same memory is still to be read: those of tensors made by earlier steps. */
+static bool may_overwrite(const tl_plan *plan, int i)
+{
+    const tl_tensor *dst = plan->steps[i].dst;
+    for (int t = 0; t < plan->n_tensors; t++) {
+        const tl_tensor *other = plan->tensors[t];
+        if (other->diff != NULL && other != dst &&
+            tl_tensor_root(other->diff) == tl_tensor_root(dst->diff) &&
+            tl_plan_producer(plan, other) < i)
+            return false;
+    }
+    return true;
+}
+
 static bool same_shape(const tl_tensor *a, const tl_tensor *b)
 {
     return a->layout == b->layout && a->dtype == b->dtype && a->rank == b->rank &&
@@ -84,6 +99,8 @@ static tl_status make_diff_src(tl_plan *plan, int i, int k, tl_error *err)
     }
     TL_TRY(copy_tensor_shape(plan, src, &diff, err));
     step->diff_src[k] = diff;
+    if (step->op->overwrites_diff && same_shape(src, step->dst) && may_overwrite(plan, i))
+        diff->alias = step->dst->diff;
     if (src->diff != NULL)
         return TL_OK;
     if (passes && may_share(plan, i, src))
