@@ -190,6 +190,19 @@ def head_table(results: Results) -> list[str]:
             *paragraph([cited(file, content)]), ""]  # fmt: skip
 
 
+def million_text(results: Results) -> list[str]:
+    """Where a faster machine is wanted."""
+    parts = []
+    for kind, said in (("train", "an epoch through the whole network"),
+                       ("train-frozen", "once through a frozen one")):  # fmt: skip
+        if kind in results:
+            part = results[kind][1]["networks"]
+            hours = [f"{name} {1e6 / images_per_second(part[name]) / 3600:.0f}"
+                     for name in ("ResNet50", "MobileNetV2") if name in part]  # fmt: skip
+            parts.append(f"{said} {' and '.join(hours)} hours")
+    return [*paragraph([f"A million images take {'; '.join(parts)}"]), ""] if parts else []
+
+
 def end_table(results: Results) -> list[str]:
     """Minutes from an empty environment to a saved model."""
     if "end-to-end" not in results:
@@ -234,6 +247,7 @@ def render(results: Results) -> str:
         ("`predict`, peer's time / tlfast's", by_network(results, PREDICTION)),
         ("From an empty environment to a saved model", end_table(results)),
         ("", growth_text(results)),
+        ("", million_text(results)),
     ]  # fmt: skip
     lines = []
     for title, table in parts:

@@ -416,3 +416,20 @@ def test_start_values_are_drawn_only_when_used():
     model = Model(x, dense(x))
     dense.kernel.assign(np.ones((3, 2)))
     assert model.get_weights()[0].sum() == 6
+
+
+@pytest.mark.parametrize("name", ["train_step", "test_step", "predict_step", "compute_loss",
+                                  "make_train_function"])
+def test_steps_of_ones_own_are_refused_where_they_are_defined(name):
+    with pytest.raises(NotImplementedError, match=rf"class Mine defines {name}\(\), which would "
+                                                  "never be called"):
+        type("Mine", (Model,), {name: lambda self, data: {}})
+
+
+def test_layers_of_ones_own_are_refused_when_they_are_called():
+    class Twice(layers.Layer):
+        def call(self, x):
+            return x * 2
+
+    with pytest.raises(NotImplementedError, match=r"Layer 'twice' of class Twice.*a call\(\) of"):
+        Twice()(layers.Input((4,)))

@@ -28,9 +28,25 @@ except RuntimeError as _reason:
 
 # Public sub-modules, as in Keras, and names that live in one of the modules behind them.
 _MODULES = (
-    "activations", "applications", "backend", "callbacks", "config", "data", "initializers",
-    "layers", "losses", "metrics", "mixed_precision", "models", "optimizers", "preprocessing",
-    "regularizers", "saving", "testing", "utils", "weights",
+    "activations",
+    "applications",
+    "backend",
+    "callbacks",
+    "config",
+    "data",
+    "initializers",
+    "layers",
+    "losses",
+    "metrics",
+    "mixed_precision",
+    "models",
+    "optimizers",
+    "preprocessing",
+    "regularizers",
+    "saving",
+    "testing",
+    "utils",
+    "weights",
 )
 _NAMES = {
     "compare": "comparison",
@@ -53,7 +69,13 @@ _NAMES = {
 }
 
 __all__ = [
-    "__version__", "keras", "num_threads", "set_exact", "set_num_threads", *_MODULES, *_NAMES
+    "__version__",
+    "keras",
+    "num_threads",
+    "set_exact",
+    "set_num_threads",
+    *_MODULES,
+    *_NAMES,
 ]
 
 

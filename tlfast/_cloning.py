@@ -19,8 +19,7 @@ def clone_between(inputs: Any, outputs: Any) -> tuple[Any, Any]:
     flat_inputs, flat_outputs = flatten(inputs), flatten(outputs)
     copies: dict[int, KerasTensor] = {}
     for x in flat_inputs:
-        copies[id(x)] = x if starts_model(x) else Input(batch_shape=x.shape,
-                                                         name=f"{x.name}CLONE")
+        copies[id(x)] = x if starts_model(x) else Input(batch_shape=x.shape, name=f"{x.name}CLONE")
 
     def copy(x: Any) -> Any:
         if not isinstance(x, KerasTensor):
@@ -35,12 +34,17 @@ def clone_between(inputs: Any, outputs: Any) -> tuple[Any, Any]:
             continue
         args, kwargs = map_structure(copy, (node.args, node.kwargs))
         Node(node.operation, args, kwargs, [copy(x) for x in node.output_tensors])
-    return (pack_like(inputs, [copies[id(x)] for x in flat_inputs]),
-            pack_like(outputs, [copy(x) for x in flat_outputs]))
+    return (
+        pack_like(inputs, [copies[id(x)] for x in flat_inputs]),
+        pack_like(outputs, [copy(x) for x in flat_outputs]),
+    )
 
 
 def clone_model(
-    model: Any, input_tensors: Any = None, clone_function: Any = None, call_function: Any = None,
+    model: Any,
+    input_tensors: Any = None,
+    clone_function: Any = None,
+    call_function: Any = None,
     recursive: bool = False,
 ) -> Any:
     """Return a copy of a model with new layers and freshly initialised weights.
@@ -59,8 +63,9 @@ def clone_model(
     from tlfast.models import Model, Sequential
 
     if not isinstance(model, Model):
-        raise TypeError(f"clone_model copies a model. Received: {model!r} of type "
-                        f"{type(model).__name__}")
+        raise TypeError(
+            f"clone_model copies a model. Received: {model!r} of type {type(model).__name__}"
+        )
     if call_function is not None and isinstance(model, Sequential):
         raise ValueError(
             "`call_function` argument is not supported with Sequential models: their layers are "
@@ -88,9 +93,15 @@ def clone_model(
             layers.insert(0, Input(batch_shape=first.batch_shape, name=first.name))
         return Sequential(layers, trainable=model.trainable, name=model.name)
     graph = model._require_graph()
-    tensors = flatten(input_tensors) if input_tensors is not None else [
-        Input(batch_shape=x.shape, name=x._keras_history.operation.name) for x in graph.inputs]
+    tensors = (
+        flatten(input_tensors)
+        if input_tensors is not None
+        else [
+            Input(batch_shape=x.shape, name=x._keras_history.operation.name) for x in graph.inputs
+        ]
+    )
     call = call_function or (lambda layer, *args, **kwargs: layer(*args, **kwargs))
     outputs = graph.replay(tensors, lambda op, args, kwargs: call(clone(op), *args, **kwargs))
-    return type(model)(pack_like(model.input, tensors), pack_like(model.output, outputs),
-                       name=model.name)
+    return type(model)(
+        pack_like(model.input, tensors), pack_like(model.output, outputs), name=model.name
+    )

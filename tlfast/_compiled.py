@@ -198,8 +198,9 @@ class CompiledMetrics(Metric):
             for groups in (self._plain, self._weighted)
         )
         self._names = self._keys(plain, weighted, names)
-        self._shapes = [[None if a is None else list(np.shape(a)) for a in part]
-                        for part in (y, y_pred)]
+        self._shapes = [
+            [None if a is None else list(np.shape(a)) for a in part] for part in (y, y_pred)
+        ]
         self.built = True
 
     @staticmethod

@@ -127,9 +127,7 @@ class _CountMetric(Metric):
         self.thresholds: list[float] = _threshold_list(thresholds, 0.5)
         self.accumulator: Any = self.add_variable((len(self.thresholds),), name="accumulator")
 
-    def update_state(
-        self, y_true: Any, y_pred: Any, sample_weight: Any = None
-    ) -> None:
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Take a batch into account."""
         counts = _counts(y_true, y_pred, np.asarray(self.thresholds), sample_weight)
         self.accumulator.assign_add(counts[self._key])
@@ -199,9 +197,7 @@ class _Ratio(Metric):
         self.true_positives: Any = self.add_variable(shape, name="true_positives")
         self._others = self.add_variable(shape, name=self._other_name)
 
-    def update_state(
-        self, y_true: Any, y_pred: Any, sample_weight: Any = None
-    ) -> None:
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Take a batch into account."""
         counts = _counts(
             y_true,
@@ -334,9 +330,7 @@ class AUC(Metric):
         }
         self._counted = {key: self.add_variable(shape, name=name) for key, name in names.items()}
 
-    def update_state(
-        self, y_true: Any, y_pred: Any, sample_weight: Any = None
-    ) -> None:
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Take a batch into account."""
         y_pred = as_float(y_pred)
         if self.from_logits:
@@ -451,9 +445,7 @@ class FBetaScore(Metric):
         self.threshold = threshold
         self._counted: dict[str, Any] = {}
 
-    def update_state(
-        self, y_true: Any, y_pred: Any, sample_weight: Any = None
-    ) -> None:
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Take a batch into account (labels one-hot, (N, classes))."""
         y_true, y_pred = as_float(y_true), as_float(y_pred)
         if y_true.ndim != 2 or y_true.shape != y_pred.shape:

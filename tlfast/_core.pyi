@@ -67,6 +67,7 @@ def resize_image(
     pipeline: str = "keras",
     fit: str = "stretch",
 ) -> _Floats: ...
+
 @final
 class Variable:
     def __new__(cls, shape: Iterable[int]) -> Self: ...

@@ -138,9 +138,7 @@ class Engine:
         return self._kept(self._plans, key, make)
 
     def _inference_plan(self, key: object, made: Lowered, wanted: tuple[int, ...]) -> Any:
-        return self._plan(
-            key, lambda: _core.Plan(made.graph, made.inputs, wanted, self._pool)
-        )
+        return self._plan(key, lambda: _core.Plan(made.graph, made.inputs, wanted, self._pool))
 
     def _cut(self, shapes: tuple[Any, ...], training: bool) -> Cut:
         self._see_policies()
@@ -287,7 +285,12 @@ class Engine:
         penalty = self._penalty()
         try:
             losses, outputs = plan.train(
-                features, self._targets(batch), self._weights(batch), rate, iteration, iteration,
+                features,
+                self._targets(batch),
+                self._weights(batch),
+                rate,
+                iteration,
+                iteration,
                 self._optimizer.iterations.cell(),
             )  # fmt: skip - the core counts the step too, whole with the weights when Ctrl-C comes
         except MemoryError as error:

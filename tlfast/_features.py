@@ -165,12 +165,14 @@ def _make_store(count: int, shapes: Sequence[tuple[int, ...]]) -> FeatureStore |
     except (OSError, MemoryError) as error:
         _log.warning(
             "no room for the outputs of the frozen layers (%s); they are computed again in every "
-            "epoch", error,
+            "epoch",
+            error,
         )
         return None
     if store.on_disk:
         _log.info(
             "outputs of the frozen layers: %d MB, kept in %s until the process ends",
-            store.bytes >> 20, cache_folder(),
+            store.bytes >> 20,
+            cache_folder(),
         )
     return store

@@ -99,9 +99,7 @@ def _without_names(config: Any) -> Any:
 
 
 def _compile(model: Any) -> Any:
-    optimizer = {
-        key: value for key, value in model.optimizer.get_config().items() if key != "name"
-    }
+    optimizer = {key: value for key, value in model.optimizer.get_config().items() if key != "name"}
     if isinstance(optimizer["learning_rate"], float):
         del optimizer["learning_rate"]  # a number is part of what is restored
     try:

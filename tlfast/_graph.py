@@ -30,7 +30,8 @@ class Graph:
             operation_depths, key=lambda op: (-operation_depths[op], traversal[op])
         )
         self.nodes: list[Node] = [
-            node for depth in sorted(self.nodes_by_depth, reverse=True)
+            node
+            for depth in sorted(self.nodes_by_depth, reverse=True)
             for node in self.nodes_by_depth[depth]
         ]
         self.node_set = set(self.nodes)

@@ -36,8 +36,10 @@ def _node_config(node: Node, node_set: set[Node]) -> dict[str, Any]:
             kwargs.setdefault("training", operation._captured_training)
         elif operation._has_mask and (not kwargs or _is_functional(operation)):
             kwargs["mask"] = None
-    return {"args": [map_structure(convert, x) for x in node.args],
-            "kwargs": map_structure(convert, kwargs)}
+    return {
+        "args": [map_structure(convert, x) for x in node.args],
+        "kwargs": map_structure(convert, kwargs),
+    }
 
 
 def functional_config(model: Any) -> dict[str, Any]:
@@ -91,8 +93,10 @@ class _Rebuild:
                 raise ValueError(f"The model config holds two layers named {name!r}")
             self.layers[name] = deserialize(entry, custom_objects)
             if not isinstance(self.layers[name], Operation):
-                raise ValueError(f"The model config holds {entry.get('class_name')!r} as layer "
-                                 f"{name!r}, which is not a layer")
+                raise ValueError(
+                    f"The model config holds {entry.get('class_name')!r} as layer "
+                    f"{name!r}, which is not a layer"
+                )
             self.waiting[name] = list(entry.get("inbound_nodes") or [])
 
     def tensor(self, name: Any, index: Any, tensor_index: Any, counts_itself: bool) -> KerasTensor:
@@ -198,8 +202,10 @@ def functional_from_config(
     rebuild.run()
 
     def tensors(structure: Any) -> Any:
-        if isinstance(structure, (list, tuple)) and len(structure) == 3 and isinstance(
-            structure[0], str
+        if (
+            isinstance(structure, (list, tuple))
+            and len(structure) == 3
+            and isinstance(structure[0], str)
         ):
             name, index, tensor_index = structure
             operation = rebuild.layers.get(name)
@@ -209,8 +215,9 @@ def functional_from_config(
             try:
                 return rebuild.tensor(name, index, tensor_index, counts)
             except _NotYet as error:
-                raise ValueError(f"The model config names an output that does not exist: {error}"
-                                 ) from None
+                raise ValueError(
+                    f"The model config names an output that does not exist: {error}"
+                ) from None
         if isinstance(structure, dict):
             return {key: tensors(value) for key, value in structure.items()}
         return [tensors(item) for item in structure]
@@ -220,11 +227,12 @@ def functional_from_config(
         return structure[0] if isinstance(structure, list) and len(structure) == 1 else structure
 
     target = Functional if cls is Model else cls
-    model = target(unpack(tensors(config["input_layers"])),
-                   unpack(tensors(config["output_layers"])), name=config.get("name"))
+    model = target(
+        unpack(tensors(config["input_layers"])),
+        unpack(tensors(config["output_layers"])),
+        name=config.get("name"),
+    )
     if config.get("trainable") is False:
         # The flag alone: layers inside carry their own flags in their configs.
         model._trainable = False
     return model
-
-

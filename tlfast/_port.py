@@ -27,15 +27,19 @@ def port(path: str, write: bool = False) -> int:
     diff = source.diff(text)
     print(diff or f"{source.name}: no import of tensorflow or keras to change\n", end="")
     lacks = _port_names.missing(script)
-    _show(f"tlfast lacks {len(lacks)} of the names and calls in it:", [
-        f"{source.place(line)}: {sentence}" for line, sentence in lacks
-    ])
+    _show(
+        f"tlfast lacks {len(lacks)} of the names and calls in it:",
+        [f"{source.place(line)}: {sentence}" for line, sentence in lacks],
+    )
     traps = _port_traps.traps(script)
-    _show(f"Traps, {len(traps)} of them:", [
-        f"{source.place(trap.line)}: {trap.kind}: {trap.text}"
-        + textwrap.indent(f"\nWrite: {trap.write}", "    ")
-        for trap in traps
-    ])
+    _show(
+        f"Traps, {len(traps)} of them:",
+        [
+            f"{source.place(trap.line)}: {trap.kind}: {trap.text}"
+            + textwrap.indent(f"\nWrite: {trap.write}", "    ")
+            for trap in traps
+        ],
+    )
     if write and diff:
         source.write(text)
         print(f"\nwrote {path}; the file as it was is {path}.bak")

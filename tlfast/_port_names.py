@@ -13,8 +13,14 @@ from tlfast._tf import Namespace
 
 # Classes that are made from what the script gives, to see whether they take it.
 _TRIED = (
-    "tlfast.layers", "tlfast.optimizers", "tlfast.losses", "tlfast.metrics", "tlfast.regularizers",
-    "tlfast.initializers", "tlfast.callbacks", "tlfast.preprocessing.image",
+    "tlfast.layers",
+    "tlfast.optimizers",
+    "tlfast.losses",
+    "tlfast.metrics",
+    "tlfast.regularizers",
+    "tlfast.initializers",
+    "tlfast.callbacks",
+    "tlfast.preprocessing.image",
 )
 
 

@@ -86,7 +86,7 @@ class Script:
         return " ".join((ast.get_source_segment(self._text, node) or ast.unparse(node)).split())
 
     def path(self, node: ast.AST | None) -> str | None:
-        """"tensorflow.keras.layers.Dense" for what a name or attribute chain stands for."""
+        """ "tensorflow.keras.layers.Dense" for what a name or attribute chain stands for."""
         names = []
         while isinstance(node, ast.Attribute):
             names.append(node.attr)
@@ -170,7 +170,7 @@ def resolve(path: str) -> Any:
 
 
 def own(path: str) -> str:
-    """"tlfast.keras.layers" for "tensorflow.keras.layers" and "keras.layers"."""
+    """ "tlfast.keras.layers" for "tensorflow.keras.layers" and "keras.layers"."""
     root, _, rest = path.partition(".")
     return ".".join(filter(None, ["tlfast" if root == "tensorflow" else "tlfast.keras", rest]))
 
@@ -194,7 +194,8 @@ def _bound_names(tree: ast.Module) -> Iterator[str]:
             module = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
             for alias in node.names:
                 if alias.name == "*":
-                    yield from _public(module[:-1]) if module[:-1].startswith(
-                        _run_hook.ROOTS) else ()
+                    yield from (
+                        _public(module[:-1]) if module[:-1].startswith(_run_hook.ROOTS) else ()
+                    )
                 else:
                     yield alias.asname or alias.name.partition(".")[0]

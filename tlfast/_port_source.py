@@ -93,7 +93,7 @@ class Source:
             raise CommandError(f"{place}: not Python 3: {error.msg}") from error
 
     def place(self, line: int) -> str:
-        """"train.py:12", or "hot_dog.ipynb, cell 3:2"."""
+        """ "train.py:12", or "hot_dog.ipynb, cell 3:2"."""
         for part in self._parts:
             if line <= len(part.lines):
                 break

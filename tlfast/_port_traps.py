@@ -93,9 +93,7 @@ def _freezing(script: Script) -> Iterator[Finding]:
         yield from _without_compiling(script, scope)
 
 
-def _without_compiling(
-    script: Script, scope: ast.Module | ast.FunctionDef
-) -> Iterator[Finding]:
+def _without_compiling(script: Script, scope: ast.Module | ast.FunctionDef) -> Iterator[Finding]:
     compiled: ast.Call | None = None
     changed: ast.Assign | None = None
     for node in _in_order(scope.body):

@@ -49,8 +49,10 @@ def serialize(obj: Any) -> Any:
         parts = {"start": obj.start, "stop": obj.stop, "step": obj.step}
         return {"class_name": "__slice__", "config": parts}
     if isinstance(obj, np.ndarray):
-        return {"class_name": "__numpy__",
-                "config": {"value": obj.tolist(), "dtype": obj.dtype.name}}
+        return {
+            "class_name": "__numpy__",
+            "config": {"value": obj.tolist(), "dtype": obj.dtype.name},
+        }
     if isinstance(obj, KerasTensor):
         history = obj._keras_history
         return {
@@ -96,12 +98,17 @@ def _tables() -> dict[str, dict[str, Any]]:
     from tlfast.layers import _operations
 
     named_layers = {
-        name: cls for name in layers.__all__
+        name: cls
+        for name in layers.__all__
         if isinstance(cls := getattr(layers, name), type) and name != "Layer"
     }
     return {
-        "layers": {**named_layers, "Functional": models.Functional, "Model": models.Functional,
-                   "Sequential": models.Sequential},
+        "layers": {
+            **named_layers,
+            "Functional": models.Functional,
+            "Model": models.Functional,
+            "Sequential": models.Sequential,
+        },
         "operations": _operations.CLASSES,
         "initializers": initializers._NAMES,
         "regularizers": regularizers._NAMES,
@@ -116,8 +123,10 @@ def _plain_value(name: str, config: Any) -> Any:
         return slice(*(config.get(part) for part in ("start", "stop", "step")))
     if name == "__numpy__":
         if config.get("dtype") not in (None, *_ARRAY_TYPES):
-            raise ValueError(f"A model file holds an array of type {config['dtype']!r}; numbers "
-                             f"are {', '.join(sorted(_ARRAY_TYPES))}")
+            raise ValueError(
+                f"A model file holds an array of type {config['dtype']!r}; numbers "
+                f"are {', '.join(sorted(_ARRAY_TYPES))}"
+            )
         return np.asarray(config["value"], config.get("dtype"))
     if name == "__tuple__":
         return tuple(config)

@@ -7,9 +7,7 @@ from tlfast._profile import Profile, profile_model
 class StepCosts:
     """The part of `Trainer` that prints figures and trains nothing."""
 
-    def plan(
-        self, batch_size: int = 32, input_shape: tuple[int, ...] | None = None
-    ) -> MemoryPlan:
+    def plan(self, batch_size: int = 32, input_shape: tuple[int, ...] | None = None) -> MemoryPlan:
         """Print how much memory training will take, before it starts.
 
         Nothing is computed, and of that memory only the optimizer's slots are taken. `fit` raises a

@@ -13,8 +13,12 @@ from typing import Any
 from tlfast._backbones import hidden_names
 
 _ASCII = str.maketrans(
-    {**dict.fromkeys("┏┓┳┡┩╇├┤┼└┘┴", "+"), **dict.fromkeys("━─", "-"), **dict.fromkeys("┃│", "|"),
-     "…": "~"}
+    {
+        **dict.fromkeys("┏┓┳┡┩╇├┤┼└┘┴", "+"),
+        **dict.fromkeys("━─", "-"),
+        **dict.fromkeys("┃│", "|"),
+        "…": "~",
+    }
 )
 
 
@@ -84,7 +88,10 @@ def _content_widths(widths: list[int], line_length: int) -> list[int]:
 
 
 def _table(
-    header: list[str], rows: list[list[str]], widths: list[int], alignments: list[str],
+    header: list[str],
+    rows: list[list[str]],
+    widths: list[int],
+    alignments: list[str],
     line_length: int,
 ) -> list[str]:
     widths = _content_widths(widths, line_length)
@@ -93,14 +100,18 @@ def _table(
         return left + cross.join(line * (w + 2) for w in widths) + right
 
     def block(cells: list[str], bar: str, bottom: bool = False) -> list[str]:
-        columns = [_aligned(_wrap(cell, w), w, a)
-                   for cell, w, a in zip(cells, widths, alignments, strict=True)]
+        columns = [
+            _aligned(_wrap(cell, w), w, a)
+            for cell, w, a in zip(cells, widths, alignments, strict=True)
+        ]
         height = max(len(c) for c in columns)
         for column, w in zip(columns, widths, strict=True):
             blank = [" " * w] * (height - len(column))
             column[:] = blank + column if bottom else column + blank
-        return [bar + bar.join(f" {cell} " for cell in line) + bar
-                for line in zip(*columns, strict=True)]
+        return [
+            bar + bar.join(f" {cell} " for cell in line) + bar
+            for line in zip(*columns, strict=True)
+        ]
 
     lines = [rule("┏", "━", "┳", "┓"), *block(header, "┃", bottom=True), rule("┡", "━", "╇", "┩")]
     for i, row in enumerate(rows):
@@ -119,8 +130,9 @@ def _output_shape(layer: Any) -> str:
         shapes = [_shape_text(t.shape) for t in layer.inbound_nodes[-1].output_tensors]
     elif getattr(layer, "_build_input_shape", None) is not None:
         shape = layer.compute_output_shape(layer._build_input_shape)
-        shapes = [_shape_text(shape)] if not isinstance(shape, list) else [
-            _shape_text(s) for s in shape]
+        shapes = (
+            [_shape_text(shape)] if not isinstance(shape, list) else [_shape_text(s) for s in shape]
+        )
     else:
         return "?"
     return shapes[0] if len(shapes) == 1 else str(shapes).replace("'", "")
@@ -161,16 +173,17 @@ def _layer_range(layers: list[Any], layer_range: Any) -> list[Any]:
             "layer_range is a pair of layer names, first and last. Received: "
             f"layer_range={layer_range}"
         )
-    first, last = ([i for i, layer in enumerate(layers) if re.match(pattern, layer.name)]
-                   for pattern in layer_range)
+    first, last = (
+        [i for i, layer in enumerate(layers) if re.match(pattern, layer.name)]
+        for pattern in layer_range
+    )
     if not first or not last:
         raise ValueError(
-            "Passed layer_names do not match the layer names in the model. Received: "
-            f"{layer_range}"
+            f"Passed layer_names do not match the layer names in the model. Received: {layer_range}"
         )
     if min(first) > max(last):
-        return layers[min(last):max(first) + 1]
-    return layers[min(first):max(last) + 1]
+        return layers[min(last) : max(first) + 1]
+    return layers[min(first) : max(last) + 1]
 
 
 def _rows(
@@ -180,8 +193,11 @@ def _rows(
 
     def add(layer: Any, level: int) -> None:
         prefix = "   " * level + "└ " if level else ""
-        row = [f"{prefix}{layer.name} ({type(layer).__name__})", _output_shape(layer),
-               _param_count(layer)]
+        row = [
+            f"{prefix}{layer.name} ({type(layer).__name__})",
+            _output_shape(layer),
+            _param_count(layer),
+        ]
         if connected:
             row.append(_connections(layer, model))
         if show_trainable:
@@ -199,12 +215,16 @@ def _rows(
 
 def _footer(model: Any) -> list[str]:
     optimizer = []
-    built = model.compiled and model.optimizer is not None and getattr(
-        model.optimizer, "built", False)
+    built = (
+        model.compiled and model.optimizer is not None and getattr(model.optimizer, "built", False)
+    )
     if built:
         optimizer = model.optimizer.variables
-    groups = [("Total", model.weights + list(optimizer)), ("Trainable", model.trainable_weights),
-              ("Non-trainable", model.non_trainable_weights)]
+    groups = [
+        ("Total", model.weights + list(optimizer)),
+        ("Trainable", model.trainable_weights),
+        ("Non-trainable", model.non_trainable_weights),
+    ]
     if built:
         groups.append(("Optimizer", optimizer))
     lines = []
@@ -263,10 +283,12 @@ def summary_text(
             f"{header}; line_length={line_length} and positions={positions} give them the widths "
             f"{widths}, and each needs at least 4"
         )
-    rows = _rows(_layer_range(layers, layer_range), model, not chain, expand_nested,
-                 show_trainable)
-    lines = [f'Model: "{model.name}"', *_table(header, rows, widths, alignments, line_length),
-             *_footer(model)]
+    rows = _rows(_layer_range(layers, layer_range), model, not chain, expand_nested, show_trainable)
+    lines = [
+        f'Model: "{model.name}"',
+        *_table(header, rows, widths, alignments, line_length),
+        *_footer(model),
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -51,7 +51,8 @@ def check_class_names(
         shapes: the shapes of its outputs; an output that is an image needs no classes.
     """
     named = [
-        loss.name for loss, shape in zip(losses, shapes, strict=True)
+        loss.name
+        for loss, shape in zip(losses, shapes, strict=True)
         if getattr(loss, "_kind", None) in _CLASS_LOSSES and len(shape) == 2
     ]
     if len(class_names) == 1 and named:
@@ -85,7 +86,7 @@ def check_target(loss: Loss, y: np.ndarray, shape: tuple[Any, ...], name: str) -
         wrong = y[(y < 0) | (y > 1) | (y != y)].flat[0]
         raise ValueError(
             f"The label {wrong} does not belong to {loss.name}, which takes 0 (no) to 1 (yes) "
-            f'(output {name!r}). For more than two classes use Dense(classes, '
+            f"(output {name!r}). For more than two classes use Dense(classes, "
             'activation="softmax") with loss="sparse_categorical_crossentropy".'
         )
     if y.shape == shape or kind is None:

@@ -15,9 +15,18 @@ from tlfast._tensor import KerasTensor
 from tlfast.data.batch import BatchArray, batch_array
 
 _DTYPES = {
-    "float16": np.float16, "float32": np.float32, "float64": np.float64, "int8": np.int8,
-    "int16": np.int16, "int32": np.int32, "int64": np.int64, "uint8": np.uint8,
-    "uint16": np.uint16, "uint32": np.uint32, "uint64": np.uint64, "bool": np.bool_,
+    "float16": np.float16,
+    "float32": np.float32,
+    "float64": np.float64,
+    "int8": np.int8,
+    "int16": np.int16,
+    "int32": np.int32,
+    "int64": np.int64,
+    "uint8": np.uint8,
+    "uint16": np.uint16,
+    "uint32": np.uint32,
+    "uint64": np.uint64,
+    "bool": np.bool_,
 }
 
 
@@ -142,10 +151,18 @@ class Namespace:
 
 
 _NAMES: dict[str, Any] = {
-    "argmax": argmax, "expand_dims": expand_dims, "squeeze": squeeze, "cast": cast,
-    "convert_to_tensor": convert_to_tensor, "constant": convert_to_tensor, "where": where,
-    "reduce_mean": reduce_mean, "reduce_sum": reduce_sum, "reduce_max": reduce_max,
-    "newaxis": None, "sigmoid": sigmoid,
+    "argmax": argmax,
+    "expand_dims": expand_dims,
+    "squeeze": squeeze,
+    "cast": cast,
+    "convert_to_tensor": convert_to_tensor,
+    "constant": convert_to_tensor,
+    "where": where,
+    "reduce_mean": reduce_mean,
+    "reduce_sum": reduce_sum,
+    "reduce_max": reduce_max,
+    "newaxis": None,
+    "sigmoid": sigmoid,
     "nn": Namespace("nn", softmax=softmax, sigmoid=sigmoid),
     "random": Namespace("random", set_seed=_set_seed),
     "config": Namespace("config", list_physical_devices=_list_physical_devices),

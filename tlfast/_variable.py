@@ -135,8 +135,10 @@ class Variable:
     def core(self) -> Any:
         """The `_core.Variable` that computations read and write."""
         if self.dtype != "float32":
-            raise TypeError(f"{self.path} is of type {self.dtype} and takes no part in "
-                            "computations; only float32 variables do")
+            raise TypeError(
+                f"{self.path} is of type {self.dtype} and takes no part in "
+                "computations; only float32 variables do"
+            )
         return self._read()
 
     def numpy(self) -> np.ndarray:
@@ -172,8 +174,15 @@ class Variable:
         return values if dtype is None else values.astype(dtype)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (self.shape, self.numpy(), self.name, self.path, self.trainable,
-                          self.dtype, self.regularizer)
+        return _rebuild, (
+            self.shape,
+            self.numpy(),
+            self.name,
+            self.path,
+            self.trainable,
+            self.dtype,
+            self.regularizer,
+        )
 
     def __repr__(self) -> str:
         return (

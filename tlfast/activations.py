@@ -127,8 +127,22 @@ swish = silu
 hard_swish = hard_silu
 _FUNCTIONS = {
     f.__name__: f
-    for f in (linear, relu, relu6, leaky_relu, elu, sigmoid, softmax, tanh, silu, gelu,
-              hard_sigmoid, hard_silu, exponential, softplus)
+    for f in (
+        linear,
+        relu,
+        relu6,
+        leaky_relu,
+        elu,
+        sigmoid,
+        softmax,
+        tanh,
+        silu,
+        gelu,
+        hard_sigmoid,
+        hard_silu,
+        exponential,
+        softplus,
+    )
 }
 _NAMES = {**_FUNCTIONS, "swish": silu, "hard_swish": hard_silu}
 

@@ -6,8 +6,16 @@ from typing import Any
 from tlfast import _keras2
 from tlfast._naming import get_uid, reset_names
 
-__all__ = ["clear_session", "epsilon", "floatx", "get_uid", "get_value", "image_data_format",
-           "set_image_data_format", "set_value"]
+__all__ = [
+    "clear_session",
+    "epsilon",
+    "floatx",
+    "get_uid",
+    "get_value",
+    "image_data_format",
+    "set_image_data_format",
+    "set_value",
+]
 
 
 def clear_session(free_memory: bool = True) -> None:

@@ -248,12 +248,12 @@ class VarianceScaling(RandomInitializer):
         output_axes: Any = None,
     ) -> None:
         if scale <= 0:
-            raise ValueError(
-                f"Argument `scale` must be positive float. Received: scale={scale}"
-            )
+            raise ValueError(f"Argument `scale` must be positive float. Received: scale={scale}")
         if mode not in self._MODES:
-            raise ValueError(f"`mode` is one of {self._MODES}. Received: mode={mode!r}."
-                             + did_you_mean(mode, self._MODES))
+            raise ValueError(
+                f"`mode` is one of {self._MODES}. Received: mode={mode!r}."
+                + did_you_mean(mode, self._MODES)
+            )
         distribution = distribution.lower()
         # Keras 1 and 2 files say "normal" for the cut one.
         if distribution == "normal":
@@ -385,9 +385,21 @@ class Orthogonal(RandomInitializer):
 _CLASSES = {
     cls.__name__: cls
     for cls in (
-        Zeros, Ones, Constant, Identity, RandomNormal, TruncatedNormal, RandomUniform,
-        VarianceScaling, GlorotUniform, GlorotNormal, HeUniform, HeNormal, LecunUniform,
-        LecunNormal, Orthogonal,
+        Zeros,
+        Ones,
+        Constant,
+        Identity,
+        RandomNormal,
+        TruncatedNormal,
+        RandomUniform,
+        VarianceScaling,
+        GlorotUniform,
+        GlorotNormal,
+        HeUniform,
+        HeNormal,
+        LecunUniform,
+        LecunNormal,
+        Orthogonal,
     )
 }
 _NAMES = {

@@ -441,7 +441,7 @@ def deserialize(
 
 
 def get(
-    identifier: str | Mapping[str, Any] | Metric | Callable[..., Any] | None
+    identifier: str | Mapping[str, Any] | Metric | Callable[..., Any] | None,
 ) -> Metric | Callable[..., Any] | None:
     """Return a metric object or function for a name, a stored form, a class or an object.
 

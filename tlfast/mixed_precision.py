@@ -2,8 +2,14 @@
 
 from tlfast._dtype_policy import DTypePolicy, dtype_policy, set_dtype_policy
 
-__all__ = ["DTypePolicy", "Policy", "dtype_policy", "global_policy", "set_dtype_policy",
-           "set_global_policy"]
+__all__ = [
+    "DTypePolicy",
+    "Policy",
+    "dtype_policy",
+    "global_policy",
+    "set_dtype_policy",
+    "set_global_policy",
+]
 
 Policy = DTypePolicy
 global_policy = dtype_policy

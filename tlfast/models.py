@@ -40,14 +40,14 @@ def __getattr__(name: str) -> Any:
         from tlfast import saving
 
         return getattr(saving, name)
-    raise AttributeError(f"module 'tlfast.models' has no attribute {name!r}."
-                         + did_you_mean(name, [*__all__, *_SAVING]))
+    raise AttributeError(
+        f"module 'tlfast.models' has no attribute {name!r}."
+        + did_you_mean(name, [*__all__, *_SAVING])
+    )
 
 
 def _is_functional(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    return len(args) >= 2 or (
-        "outputs" in kwargs and (len(args) == 1 or "inputs" in kwargs)
-    )
+    return len(args) >= 2 or ("outputs" in kwargs and (len(args) == 1 or "inputs" in kwargs))
 
 
 class Model(Trainer, Layer):
@@ -94,8 +94,10 @@ class Model(Trainer, Layer):
         for role, structure in (("inputs", inputs), ("outputs", outputs)):
             leaves = flatten(structure)
             if not leaves:
-                raise ValueError(f"`{role}` argument cannot be empty. Received:\n"
-                                 f"inputs={inputs}\noutputs={outputs}")
+                raise ValueError(
+                    f"`{role}` argument cannot be empty. Received:\n"
+                    f"inputs={inputs}\noutputs={outputs}"
+                )
             for x in leaves:
                 if not isinstance(x, KerasTensor):
                     hint = ""
@@ -235,8 +237,9 @@ class Model(Trainer, Layer):
             show_trainable: whether to add a column that says what is trained.
             layer_range: names or regular expressions of the first and last layer to show.
         """
-        print_summary(self, line_length, positions, print_fn, expand_nested, show_trainable,
-                      layer_range)
+        print_summary(
+            self, line_length, positions, print_fn, expand_nested, show_trainable, layer_range
+        )
 
     def _repr_html_(self) -> str:
         """The summary, shown where a notebook cell ends with the model."""
@@ -277,7 +280,8 @@ class Model(Trainer, Layer):
 
     def _call_eagerly(self, inputs: Any, training: bool | None) -> Any:
         random = training is None and any(
-            layer._captured_training for layer in self._flatten_layers())
+            layer._captured_training for layer in self._flatten_layers()
+        )
         if not self.built or training or random:
             result = super()._call_eagerly(inputs, training)
             return pack_like(self.output, result) if isinstance(result, list) else result
@@ -300,8 +304,11 @@ class Model(Trainer, Layer):
         return outputs[0] if len(outputs) == 1 else packed
 
     def compute_output_shape(self, input_shape: Any) -> Any:
-        tensors = [KerasTensor(input_shape)] if is_shape(input_shape) else [
-            KerasTensor(s) for s in input_shape]
+        tensors = (
+            [KerasTensor(input_shape)]
+            if is_shape(input_shape)
+            else [KerasTensor(s) for s in input_shape]
+        )
         return map_structure(lambda t: t.shape, self.compute_output_spec(tensors))
 
     def lower(self, g: Any, inputs: list[int], training: bool) -> Any:
@@ -428,9 +435,7 @@ class Sequential(Model):
         True
     """
 
-    def __init__(
-        self, layers: Any = None, trainable: bool = True, name: str | None = None
-    ) -> None:
+    def __init__(self, layers: Any = None, trainable: bool = True, name: str | None = None) -> None:
         Layer.__init__(self, trainable=trainable, name=name)
         self._stack: list[Layer] = []
         if layers is not None and not isinstance(layers, (list, tuple)):

@@ -31,6 +31,12 @@ from tlfast.callbacks._base import CallbackList, History, plain_logs
 from tlfast.data._pipeline import is_files, pipeline_of
 from tlfast.saving.record import update_record
 
+# Methods of Keras' models that scripts override to compute steps in their own way.
+_OWN_STEPS = (
+    "train_step", "test_step", "predict_step", "make_train_function", "make_test_function",
+    "make_predict_function", "compute_loss", "compute_metrics",
+)  # fmt: skip
+
 
 class Trainer(FineTuning, BatchCalls, StepCosts):
     """What `Model` inherits to be trained.
@@ -38,6 +44,15 @@ class Trainer(FineTuning, BatchCalls, StepCosts):
     Which variables are trained is read from the `trainable` flags at the start of every `fit`
     and `train_on_batch`, so freezing or unfreezing layers needs no new `compile`.
     """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if own := [name for name in _OWN_STEPS if name in vars(cls)]:
+            raise NotImplementedError(
+                f"class {cls.__name__} defines {own[0]}(), which would never be called: the steps "
+                "of tlfast's models run in its C core. What stands around the steps can go to a "
+                "callback; for steps of one's own, use TensorFlow or PyTorch"
+            )
 
     compiled: bool = False
     optimizer: Any = None  # the Optimizer, once compiled
@@ -339,9 +354,7 @@ class Trainer(FineTuning, BatchCalls, StepCosts):
             made_of = functools.partial(
                 fingerprint, self, source, validation, validation_freq, class_weight
             )
-            FitLoop(
-                self, train, test, callbacks, epoch_numbers, validation_freq, made_of
-            ).run()
+            FitLoop(self, train, test, callbacks, epoch_numbers, validation_freq, made_of).run()
             whole = True
         finally:
             recorder.close(whole)

@@ -73,9 +73,7 @@ def _archive(source: Source, keep: list[str]) -> tuple[dict[str, int], Callable[
     stays, goes = _parted(metadata.pop(KEY, {}), keep, source.name)
     metadata |= {KEY: stays} if stays else {}
     weights = members[archive.WEIGHTS]
-    return goes, lambda file: archive.write_archive(
-        file, config, metadata, len(weights), [weights]
-    )
+    return goes, lambda file: archive.write_archive(file, config, metadata, len(weights), [weights])
 
 
 def _hdf5(source: Source, keep: list[str]) -> tuple[dict[str, int], Callable[[Any], None]]:

@@ -14,8 +14,13 @@ from tlfast.data.dataset import (
 )
 
 __all__ = [
-    "AUTOTUNE", "INFINITE_CARDINALITY", "UNKNOWN_CARDINALITY", "BatchArray", "Dataset",
-    "TensorSpec", "experimental",
+    "AUTOTUNE",
+    "INFINITE_CARDINALITY",
+    "UNKNOWN_CARDINALITY",
+    "BatchArray",
+    "Dataset",
+    "TensorSpec",
+    "experimental",
 ]
 
 

@@ -38,7 +38,8 @@ def check_directory(directory: str | os.PathLike[str]) -> str:
 def class_folders(directory: str) -> list[str]:
     """Names of the sub-folders, sorted, without hidden ones."""
     return [
-        name for name in sorted(os.listdir(directory))
+        name
+        for name in sorted(os.listdir(directory))
         if not name.startswith(".") and os.path.isdir(os.path.join(directory, name))
     ]
 
@@ -81,9 +82,7 @@ def list_files(directory: str, endings: tuple[str, ...], follow_links: bool) -> 
 def _walk(directory: str, follow_links: bool) -> Iterator[tuple[str, list[str]]]:
     """(folder, file names) of every folder; a link back to a folder it lies in is not entered."""
     above: dict[str, set[tuple[int, int]]] = {directory: {_folder_key(directory)}}
-    for folder, subfolders, names in os.walk(
-        directory, followlinks=follow_links, onerror=_raise
-    ):
+    for folder, subfolders, names in os.walk(directory, followlinks=follow_links, onerror=_raise):
         yield folder, names
         entered = above.pop(folder, set())
         keep = []
@@ -95,7 +94,10 @@ def _walk(directory: str, follow_links: bool) -> Iterator[tuple[str, list[str]]]
             if key in entered:
                 warnings.warn(
                     f"The link {path!r} leads back to a folder that contains it; it is not "
-                    "followed.", DataWarning, stacklevel=2)
+                    "followed.",
+                    DataWarning,
+                    stacklevel=2,
+                )
                 continue
             above[path] = entered | {key}
             keep.append(name)
@@ -122,7 +124,10 @@ def ignored_sentence(ignored: list[str], endings: tuple[str, ...]) -> str:
 
 
 def no_images(
-    directory: str, folders: list[str] | None, ignored: list[str], endings: tuple[str, ...],
+    directory: str,
+    folders: list[str] | None,
+    ignored: list[str],
+    endings: tuple[str, ...],
     here: Callable[[], list[str]],
 ) -> str:
     """The sentences of the error for a folder without images.
@@ -152,6 +157,7 @@ def no_images(
 def loose_images(directory: str, endings: tuple[str, ...]) -> list[str]:
     """Images directly in `directory`, sorted."""
     return sorted(
-        name for name in os.listdir(directory)
+        name
+        for name in os.listdir(directory)
         if name.lower().endswith(endings) and not name.startswith(".")
     )

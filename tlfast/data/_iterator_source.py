@@ -38,9 +38,7 @@ def iterator_source(
 class _Drawer:
     """Draws the batches of an epoch: numbers and transformations, no pixels."""
 
-    def __init__(
-        self, it: "ImageIterator", shuffle: bool, steps: int | None, purpose: str
-    ) -> None:
+    def __init__(self, it: "ImageIterator", shuffle: bool, steps: int | None, purpose: str) -> None:
         self._it, self._purpose = it, purpose
         self.steps = steps
         self._peeked = False

@@ -183,9 +183,7 @@ class Passes:
         restart: start a new pass in each epoch even with `steps` (evaluation).
     """
 
-    def __init__(
-        self, opener: Opener, total: int | None, steps: int | None, restart: bool
-    ) -> None:
+    def __init__(self, opener: Opener, total: int | None, steps: int | None, restart: bool) -> None:
         self._opener, self._total, self._steps = opener, total, steps
         self._goes_on = steps is not None and not restart
         self._current: Iterator[Any] | None = None

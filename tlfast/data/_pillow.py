@@ -51,8 +51,7 @@ def decode(path: str, spec: PixelSpec) -> np.ndarray:
 def _resize_pil(image: Any, spec: PixelSpec) -> np.ndarray:
     from tlfast.preprocessing._images import resize_pil
 
-    image = resize_pil(
-        image, (spec.height, spec.width), spec.interpolation, spec.fit == "crop")
+    image = resize_pil(image, (spec.height, spec.width), spec.interpolation, spec.fit == "crop")
     return np.asarray(image).reshape(spec.shape).astype(spec.dtype)
 
 
@@ -70,8 +69,9 @@ def _resize_tf(pixels: np.ndarray, spec: PixelSpec) -> np.ndarray:
         top = max(math.floor((height - have_h / ratio) / 2), 0)
         left = max(math.floor((width - have_w / ratio) / 2), 0)
         height, width = math.floor(have_h / ratio), math.floor(have_w / ratio)
-    out[top:top + height, left:left + width] = _core.resize_image(
-        np.ascontiguousarray(pixels), height, width, spec.interpolation, "keras")
+    out[top : top + height, left : left + width] = _core.resize_image(
+        np.ascontiguousarray(pixels), height, width, spec.interpolation, "keras"
+    )
     return out
 
 

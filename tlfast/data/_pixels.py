@@ -67,8 +67,14 @@ class PixelReader:
         sizes = np.array([len(b) for b in batches], np.int64)
         # Always "skip": a file that the core cannot read may be one that Pillow can.
         with _core.Loader(
-            paths, height=spec.height, width=spec.width, channels=spec.channels,
-            interpolation=spec.interpolation, pipeline=spec.pipeline, fit=spec.fit, on_bad="skip",
+            paths,
+            height=spec.height,
+            width=spec.width,
+            channels=spec.channels,
+            interpolation=spec.interpolation,
+            pipeline=spec.pipeline,
+            fit=spec.fit,
+            on_bad="skip",
             depth=2,
         ) as loader:
             loader.start(order.astype(np.int64), sizes)

@@ -17,7 +17,11 @@ _HOOKS = ("on_epoch_begin", "on_epoch_end")
 
 
 def py_dataset_source(
-    x: Any, shuffle: bool | str, steps: int | None, class_weight: Any, names: tuple[Any, ...],
+    x: Any,
+    shuffle: bool | str,
+    steps: int | None,
+    class_weight: Any,
+    names: tuple[Any, ...],
     purpose: str,
 ) -> "PySource":
     """A source over a PyDataset.

@@ -81,13 +81,21 @@ def _blocks(key: tuple[int, int], high: tuple[int, int], first: int, count: int)
     """Numbers of `count` consecutive counters from `first`, four for each."""
     counters = np.arange(first, first + count, dtype=np.uint64)
     mask, half = np.uint64(_MASK), np.uint64(32)
-    x = [counters & mask, counters >> half,
-         np.full(count, high[0], np.uint64), np.full(count, high[1], np.uint64)]
+    x = [
+        counters & mask,
+        counters >> half,
+        np.full(count, high[0], np.uint64),
+        np.full(count, high[1], np.uint64),
+    ]
     k0, k1 = key
     for _ in range(_ROUNDS):
         p0, p1 = _MULTIPLIERS[0] * x[0], _MULTIPLIERS[1] * x[2]
-        x = [(p1 >> half) ^ x[1] ^ np.uint64(k0), p1 & mask,
-             (p0 >> half) ^ x[3] ^ np.uint64(k1), p0 & mask]
+        x = [
+            (p1 >> half) ^ x[1] ^ np.uint64(k0),
+            p1 & mask,
+            (p0 >> half) ^ x[3] ^ np.uint64(k1),
+            p0 & mask,
+        ]
         k0, k1 = (k0 + _WEYL[0]) & _MASK, (k1 + _WEYL[1]) & _MASK
     return np.stack(x, axis=1).ravel().tolist()
 

@@ -190,8 +190,11 @@ class ValueSource(StreamSource):
     """Batches of values from passes over a dataset, a generator or a PyDataset."""
 
     def __init__(
-        self, passes: Passes, class_weight: dict[int, float] | None,
-        peek: Callable[[], Any] | None = None, names: tuple[Any, ...] | None = None,
+        self,
+        passes: Passes,
+        class_weight: dict[int, float] | None,
+        peek: Callable[[], Any] | None = None,
+        names: tuple[Any, ...] | None = None,
     ) -> None:
         self._passes, self._class_weight = passes, class_weight
         self._peek, self._names = peek, names
@@ -243,8 +246,11 @@ def split_batch(
     if weights is not None and class_weight is not None:
         raise ValueError("class_weight and sample_weight cannot be given at the same time.")
     if weights is not None:
-        weights = [np.asarray(w, np.float32) for w in weights] if isinstance(
-            weights, (list, tuple)) else np.asarray(weights, np.float32)
+        weights = (
+            [np.asarray(w, np.float32) for w in weights]
+            if isinstance(weights, (list, tuple))
+            else np.asarray(weights, np.float32)
+        )
     elif class_weight is not None:
         weights = class_weights(targets, class_weight)
     return inputs, targets, weights
@@ -325,12 +331,14 @@ def adapt(
         stream.num_batches = steps
         return stream
     return _array_source(
-        x, y, sample_weight, batch_size, shuffle, steps, class_weight, names, restart)
+        x, y, sample_weight, batch_size, shuffle, steps, class_weight, names, restart
+    )
 
 
 def _refuse(y: Any, sample_weight: Any, kind: str) -> None:
     for name, value, what in (
-        ("y", y, "the targets"), ("sample_weight", sample_weight, "the sample weights")
+        ("y", y, "the targets"),
+        ("sample_weight", sample_weight, "the sample weights"),
     ):
         if value is not None:
             raise ValueError(
@@ -362,8 +370,11 @@ def _dataset_source(
             raise ValueError("class_weight and sample_weight cannot be given at the same time.")
     else:
         source = ValueSource(
-            Passes(Chain(node, True), total, steps, restart), class_weight,
-            peek=lambda: next(node.values(quiet=True)), names=names)
+            Passes(Chain(node, True), total, steps, restart),
+            class_weight,
+            peek=lambda: next(node.values(quiet=True)),
+            names=names,
+        )
         origin = dataset._origin
         source.class_names = None if origin is None else origin.class_names
         source.maps_labels = True
@@ -379,8 +390,15 @@ def _has_dicts(table: Table) -> bool:
 
 
 def _array_source(
-    x: Any, y: Any, sample_weight: Any, batch_size: int | None, shuffle: bool | str,
-    steps: int | None, class_weight: Any, names: tuple[Any, ...], restart: bool,
+    x: Any,
+    y: Any,
+    sample_weight: Any,
+    batch_size: int | None,
+    shuffle: bool | str,
+    steps: int | None,
+    class_weight: Any,
+    names: tuple[Any, ...],
+    restart: bool,
 ) -> TableSource:
     inputs = _arrays(x, names[0], "x")
     targets = None if y is None else _arrays(y, names[1], "y")
@@ -391,8 +409,10 @@ def _array_source(
     rows = {len(a) for group in sizes.values() for a in group}
     if len(rows) != 1:
         listed = "; ".join(
-            f"{name}: {', '.join(str(len(a)) for a in group)}" for name, group in sizes.items()
-            if group)
+            f"{name}: {', '.join(str(len(a)) for a in group)}"
+            for name, group in sizes.items()
+            if group
+        )
         raise ValueError(
             "Data cardinality is ambiguous. Make sure all arrays contain the same number of "
             f"samples ({listed})."
@@ -404,8 +424,11 @@ def _array_source(
         raise ValueError(f'shuffle must be True, False or "batch", got {shuffle!r}')
     if not batch_size:
         batch_size = -(-count // steps) if steps else _DEFAULT_BATCH
-    parts = (tuple(inputs), None if targets is None else tuple(targets),
-             None if weights is None else tuple(weights))
+    parts = (
+        tuple(inputs),
+        None if targets is None else tuple(targets),
+        None if weights is None else tuple(weights),
+    )
     table = _FitTable(parts)
     total = -(-count // batch_size)
     opener = Rows(count, batch_size, shuffle)
@@ -448,7 +471,8 @@ def _arrays(value: Any, names: list[str] | None, what: str) -> list[np.ndarray]:
             raise TypeError(
                 f"{what} must be numeric arrays, a Dataset, an iterator of ImageDataGenerator, a "
                 f"PyDataset or a generator; got {type(value).__name__}"
-                + folder * isinstance(value, (str, bytes))
+                + folder
+                * isinstance(value, (str, bytes))
             )
         if array.ndim == 0:
             raise ValueError(f"{what} must have a first axis of samples, got a single number")

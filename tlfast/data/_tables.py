@@ -251,8 +251,15 @@ class FileTable(Table):
         return [images], ids, bad
 
     def remembering(self) -> "FileTable":
-        twin = FileTable(self.paths, self.labels, self.label_mode, self.class_names,
-                         self.pixel_spec, self.on_bad_image, self.by_chance)
+        twin = FileTable(
+            self.paths,
+            self.labels,
+            self.label_mode,
+            self.class_names,
+            self.pixel_spec,
+            self.on_bad_image,
+            self.by_chance,
+        )
         twin.bad, twin._kept = self.bad, {}
         return twin
 
@@ -267,8 +274,7 @@ class FileTable(Table):
                     value = self._element(images, kept)
                     yield map_leaves(lambda a: a[0], value) if single else value
         if len(self.bad) > known:
-            warnings.warn(
-                bad_image_sentence(list(self.bad.items())), DataWarning, stacklevel=3)
+            warnings.warn(bad_image_sentence(list(self.bad.items())), DataWarning, stacklevel=3)
 
     def _element(self, images: np.ndarray, ids: np.ndarray) -> Any:
         targets = self.targets(ids)
@@ -290,5 +296,3 @@ def bad_image_sentence(bad: Bad) -> str:
     more = f"; and {len(bad) - 5} more" if len(bad) > 5 else ""
     count = f"{len(bad)} unreadable image{'s were' if len(bad) > 1 else ' was'} skipped"
     return f"{count}: {shown}{more}"
-
-

@@ -32,7 +32,9 @@ class TensorSpec:
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, TensorSpec) and (self.shape, self.dtype) == (
-            other.shape, other.dtype)
+            other.shape,
+            other.dtype,
+        )
 
     def __hash__(self) -> int:
         return hash((self.shape, self.dtype))
@@ -217,8 +219,7 @@ class Dataset:
             reshuffle_each_iteration = True
         size = _whole("buffer_size", buffer_size, 1)
         seed = None if seed is None else _whole("seed", seed, None)
-        return self._then(
-            _nodes.Shuffled(self._node, size, seed, bool(reshuffle_each_iteration)))
+        return self._then(_nodes.Shuffled(self._node, size, seed, bool(reshuffle_each_iteration)))
 
     def enumerate(self, start: int = 0) -> "Dataset":
         """Tuples (number, element), counting from `start`."""
@@ -281,7 +282,8 @@ class Dataset:
         varies = _varies(node)
         return map_leaves(
             lambda a: TensorSpec((None, *a.shape[1:]) if varies and a.ndim else a.shape, a.dtype),
-            map_leaves(np.asarray, first))
+            map_leaves(np.asarray, first),
+        )
 
     def __repr__(self) -> str:
         return f"<Dataset of {self._node.count()} elements>"

@@ -82,7 +82,8 @@ def image_dataset_from_directory(
     """
     label_mode = _check_labels(labels, label_mode, class_names)
     spec = _pixel_spec(
-        color_mode, image_size, interpolation, crop_to_aspect_ratio, pad_to_aspect_ratio)
+        color_mode, image_size, interpolation, crop_to_aspect_ratio, pad_to_aspect_ratio
+    )
     _check_choices(data_format, format, on_bad_image)
     _check_split(validation_split, subset, shuffle, seed)
     if batch_size is not None and (isinstance(batch_size, bool) or int(batch_size) < 1):
@@ -93,7 +94,8 @@ def image_dataset_from_directory(
 
     directory = _files.check_directory(directory)
     paths, numbers, names = _index(
-        directory, labels if label_mode else None, class_names, follow_links, verbose)
+        directory, labels if label_mode else None, class_names, follow_links, verbose
+    )
     if label_mode == "binary" and len(names) != 2:
         raise ValueError(
             f'label_mode="binary" needs exactly two classes; {directory!r} has '
@@ -105,8 +107,14 @@ def image_dataset_from_directory(
 
     def dataset(part: slice, shuffled: bool) -> Dataset:
         table = FileTable(
-            paths[part], None if numbers is None else numbers[part], label_mode, names, spec,
-            on_bad_image, by_chance)
+            paths[part],
+            None if numbers is None else numbers[part],
+            label_mode,
+            names,
+            spec,
+            on_bad_image,
+            by_chance,
+        )
         return _chain(table, batch_size, shuffled, seed)
 
     n = len(paths)
@@ -160,8 +168,7 @@ def check_choice(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
         return
     close = difflib.get_close_matches(str(value), [a for a in allowed if a], 1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
-    raise ValueError(
-        f"{name} must be one of {', '.join(map(repr, allowed))}; got {value!r}.{hint}")
+    raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}; got {value!r}.{hint}")
 
 
 def _check_choices(data_format: str | None, format: str, on_bad_image: str) -> None:
@@ -200,17 +207,28 @@ def _pixel_spec(
             "Only one of crop_to_aspect_ratio and pad_to_aspect_ratio can be True; got both."
         )
     height, width = check_size("image_size", image_size)
-    return PixelSpec(height, width, CHANNELS[color_mode], interpolation.lower(), "keras",
-                     "crop" if crop else "pad" if pad else "stretch")
+    return PixelSpec(
+        height,
+        width,
+        CHANNELS[color_mode],
+        interpolation.lower(),
+        "keras",
+        "crop" if crop else "pad" if pad else "stretch",
+    )
 
 
 def check_size(name: str, size: Any) -> tuple[int, int]:
     """(height, width) from a pair or one number."""
     if isinstance(size, (int, np.integer)) and not isinstance(size, bool):
         size = (size, size)
-    ok = isinstance(size, (tuple, list)) and len(size) == 2 and all(
-        isinstance(side, (int, np.integer)) and not isinstance(side, bool) and side > 0
-        for side in size)
+    ok = (
+        isinstance(size, (tuple, list))
+        and len(size) == 2
+        and all(
+            isinstance(side, (int, np.integer)) and not isinstance(side, bool) and side > 0
+            for side in size
+        )
+    )
     if not ok:
         raise ValueError(f"{name} must be (height, width) in pixels, got {size!r}")
     return int(size[0]), int(size[1])
@@ -248,8 +266,11 @@ def _index(
     class_folders: Any = None
     if inferred:
         class_folders = _files.class_folders(directory)
-        folders = class_folders if class_names is None else _files.check_names(
-            class_names, class_folders, "class_names", directory)
+        folders = (
+            class_folders
+            if class_names is None
+            else _files.check_names(class_names, class_folders, "class_names", directory)
+        )
     paths, numbers, ignored, empty = [], [], [], []
     for number, folder in enumerate(folders if inferred else [""]):
         top = os.path.join(directory, folder) if folder else directory
@@ -263,16 +284,24 @@ def _index(
         folders = _names_of(labels, len(paths), directory)
         numbers = list(labels)
     if verbose:
-        print(f"Found {len(paths)} files" + (
-            "." if labels is None else f" belonging to {len(folders)} classes."))
+        print(
+            f"Found {len(paths)} files"
+            + ("." if labels is None else f" belonging to {len(folders)} classes.")
+        )
         if ignored:
             print(_files.ignored_sentence(ignored, ENDINGS))
         if inferred and empty and paths:
             print(f"No images in class folder{'s' if len(empty) > 1 else ''} {', '.join(empty)}.")
     if not paths:
-        raise ValueError(_files.no_images(
-            directory, class_folders, ignored, ENDINGS,
-            lambda: _files.loose_images(directory, ENDINGS)))
+        raise ValueError(
+            _files.no_images(
+                directory,
+                class_folders,
+                ignored,
+                ENDINGS,
+                lambda: _files.loose_images(directory, ENDINGS),
+            )
+        )
     if labels is None:
         return paths, None, None
     return paths, np.array(numbers, np.int32), folders

@@ -47,14 +47,54 @@ GlobalAvgPool2D = GlobalAveragePooling2D
 GlobalMaxPool2D = GlobalMaxPooling2D
 
 __all__ = [
-    "ELU", "Activation", "Add", "Average", "AveragePooling2D", "AvgPool2D", "BatchNormalization",
-    "Concatenate", "Conv2D", "Convolution2D", "Cropping2D", "Dense", "DepthwiseConv2D", "Dropout",
-    "Flatten", "GlobalAveragePooling2D", "GlobalAvgPool2D", "GlobalMaxPool2D",
-    "GlobalMaxPooling2D", "Identity", "Input", "InputLayer", "Lambda", "Layer", "LeakyReLU",
-    "MaxPool2D", "MaxPooling2D", "Maximum", "Multiply", "Normalization", "RandomFlip",
-    "RandomRotation", "RandomZoom", "ReLU", "Rescaling", "Reshape", "SeparableConv2D",
-    "SeparableConvolution2D", "Softmax", "SpatialDropout2D", "Subtract", "ZeroPadding2D", "add",
-    "average", "concatenate", "maximum", "multiply", "subtract",
+    "ELU",
+    "Activation",
+    "Add",
+    "Average",
+    "AveragePooling2D",
+    "AvgPool2D",
+    "BatchNormalization",
+    "Concatenate",
+    "Conv2D",
+    "Convolution2D",
+    "Cropping2D",
+    "Dense",
+    "DepthwiseConv2D",
+    "Dropout",
+    "Flatten",
+    "GlobalAveragePooling2D",
+    "GlobalAvgPool2D",
+    "GlobalMaxPool2D",
+    "GlobalMaxPooling2D",
+    "Identity",
+    "Input",
+    "InputLayer",
+    "Lambda",
+    "Layer",
+    "LeakyReLU",
+    "MaxPool2D",
+    "MaxPooling2D",
+    "Maximum",
+    "Multiply",
+    "Normalization",
+    "RandomFlip",
+    "RandomRotation",
+    "RandomZoom",
+    "ReLU",
+    "Rescaling",
+    "Reshape",
+    "SeparableConv2D",
+    "SeparableConvolution2D",
+    "Softmax",
+    "SpatialDropout2D",
+    "Subtract",
+    "ZeroPadding2D",
+    "add",
+    "average",
+    "concatenate",
+    "maximum",
+    "multiply",
+    "subtract",
 ]
 
 
@@ -65,6 +105,9 @@ def __getattr__(name: str) -> object:
     if name.startswith("_"):
         raise AttributeError(f"module 'tlfast.layers' has no attribute {name!r}")
     raise AttributeError(
-        f"module 'tlfast.layers' has no layer {name!r}." + (did_you_mean(name, __all__, 0.75) or
-        " It has the layers of image classifiers; see dir(tlfast.layers).")
+        f"module 'tlfast.layers' has no layer {name!r}."
+        + (
+            did_you_mean(name, __all__, 0.75)
+            or " It has the layers of image classifiers; see dir(tlfast.layers)."
+        )
     )

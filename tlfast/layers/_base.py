@@ -34,8 +34,13 @@ from tlfast.layers._checks import (
 )
 
 # What people write when they mean `trainable`; no similarity of letters finds the first one.
-_CONFUSIONS = {"training": "trainable", "train": "trainable", "frozen": "trainable",
-               "requires_grad": "trainable", "learning_phase": "trainable"}
+_CONFUSIONS = {
+    "training": "trainable",
+    "train": "trainable",
+    "frozen": "trainable",
+    "requires_grad": "trainable",
+    "learning_phase": "trainable",
+}
 
 
 @cache
@@ -48,8 +53,9 @@ def _accepted_arguments(cls: type) -> frozenset[str] | None:
         if not base.__module__.startswith("tlfast."):
             return None
         parameters = inspect.signature(vars(base)["__init__"]).parameters.values()
-        names.update(p.name for p in parameters
-                     if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD))
+        names.update(
+            p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)
+        )
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             break
         if base is Layer:
@@ -247,8 +253,10 @@ class Layer(Operation):
                 f"Received: trainable={trainable} (of type {type(trainable)})"
             )
         if autocast is not True:
-            raise NotImplementedError(f"{where}: autocast={autocast!r} is not supported; inputs are"
-                                      " always converted to what a layer computes in")
+            raise NotImplementedError(
+                f"{where}: autocast={autocast!r} is not supported; inputs are"
+                " always converted to what a layer computes in"
+            )
         self._dtype_policy = _dtype_policy.get(dtype, where)
         self.built: bool = not self._records_build
         self._trainable = trainable
@@ -262,12 +270,16 @@ class Layer(Operation):
         # Only finished objects of this package are guarded: a subclass may name things freely.
         cls = type(self)
         if (
-            name[0] != "_" and "_finished" in self.__dict__ and not hasattr(cls, name)
-            and name not in self.__dict__ and cls.__module__.startswith("tlfast.")
+            name[0] != "_"
+            and "_finished" in self.__dict__
+            and not hasattr(cls, name)
+            and name not in self.__dict__
+            and cls.__module__.startswith("tlfast.")
         ):
             public = _public_attributes(cls) | {k for k in self.__dict__ if k[0] != "_"}
             meant = _CONFUSIONS.get(name) or next(
-                iter(difflib.get_close_matches(name, public, n=1, cutoff=0.8)), None)
+                iter(difflib.get_close_matches(name, public, n=1, cutoff=0.8)), None
+            )
             if meant:
                 raise AttributeError(
                     f"{cls.__name__} '{self.name}' has no attribute {name!r}, so setting it would "
@@ -310,9 +322,7 @@ class Layer(Operation):
     @trainable.setter
     def trainable(self, value: bool) -> None:
         if not isinstance(value, (bool, np.bool_, int)):
-            raise TypeError(
-                f"`trainable` is True or False. Received: {value!r} for {self.name}"
-            )
+            raise TypeError(f"`trainable` is True or False. Received: {value!r} for {self.name}")
         self._trainable = bool(value)
         for variable in self._own_trainable:
             variable.trainable = self._trainable
@@ -448,8 +458,11 @@ class Layer(Operation):
             return
         shape = input_shape
         if shape is not None:
-            shape = standardize_shape(shape) if is_shape(shape) else [
-                standardize_shape(s) for s in shape]
+            shape = (
+                standardize_shape(shape)
+                if is_shape(shape)
+                else [standardize_shape(s) for s in shape]
+            )
         with name_scope(self.name):
             self._build(shape)
         self._build_input_shape = shape
@@ -515,6 +528,8 @@ class Layer(Operation):
             )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if type(self).lower is Layer.lower and type(self).lower_node is Layer.lower_node:
+            raise self._not_computed()
         training = kwargs.get("training")
         check_call_arguments(self, args, kwargs)
         inputs = args[0] if args else kwargs.pop("inputs")
@@ -538,8 +553,9 @@ class Layer(Operation):
     def _check_leaves(self, leaves: list[Any]) -> None:
         for x in leaves:
             if not isinstance(x, KerasTensor):
-                hint = " Call the layer to get a tensor: x = layer(x)." if isinstance(
-                    x, Layer) else ""
+                hint = (
+                    " Call the layer to get a tensor: x = layer(x)." if isinstance(x, Layer) else ""
+                )
                 raise ValueError(
                     f"Inputs to a layer should be tensors. Got '{x}' (of type {type(x)}) as input "
                     f"for layer '{self.name}'.{hint}"
@@ -576,7 +592,10 @@ class Layer(Operation):
         Returns:
             The core value of the output, or a list of them.
         """
-        raise NotImplementedError(
+        raise self._not_computed()
+
+    def _not_computed(self) -> NotImplementedError:
+        return NotImplementedError(
             f"Layer '{self.name}' of class {type(self).__name__} cannot be computed: it does not "
             "define lower(), which writes core operations. Layers with a call() of one's own are "
             "not supported; build the computation from the layers in tlfast.layers"

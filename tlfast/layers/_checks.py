@@ -69,13 +69,28 @@ def check_call_arguments(layer: Any, args: tuple[Any, ...], kwargs: dict[str, An
 
 # Arguments that Keras versions wrote into configs and that change nothing at these values.
 _HARMLESS: dict[str, tuple[Any, ...]] = {
-    "quantization_config": (None,), "lora_rank": (None,), "lora_alpha": (None,),
-    "implementation": (0, 1, 2), "fused": (None, True, False), "batch_size": (None,),
-    "renorm": (False,), "renorm_clipping": (None, {}), "renorm_momentum": (0.99,),
-    "virtual_batch_size": (None,), "synchronized": (False,), "groups": (1,), "noise_shape": (None,),
-    "sparse": (False, None), "ragged": (False, None), "autocast": (True,), "rms_scaling": (False,),
-    "force_generator": (False, True), "rng_type": (None,), "value_range": (None,),
-    "data_format": ("channels_last", None), "activity_regularizer": (None,),
+    "quantization_config": (None,),
+    "lora_rank": (None,),
+    "lora_alpha": (None,),
+    "implementation": (0, 1, 2),
+    "fused": (None, True, False),
+    "batch_size": (None,),
+    "renorm": (False,),
+    "renorm_clipping": (None, {}),
+    "renorm_momentum": (0.99,),
+    "virtual_batch_size": (None,),
+    "synchronized": (False,),
+    "groups": (1,),
+    "noise_shape": (None,),
+    "sparse": (False, None),
+    "ragged": (False, None),
+    "autocast": (True,),
+    "rms_scaling": (False,),
+    "force_generator": (False, True),
+    "rng_type": (None,),
+    "value_range": (None,),
+    "data_format": ("channels_last", None),
+    "activity_regularizer": (None,),
 }
 
 

@@ -31,8 +31,9 @@ def broadcast_shapes(first: Shape, second: Shape) -> Shape:
         elif y in (1, None, x):
             result.append(x)
         else:
-            raise ValueError(f"Inputs have incompatible shapes. Received shapes {first} and "
-                             f"{second}")
+            raise ValueError(
+                f"Inputs have incompatible shapes. Received shapes {first} and {second}"
+            )
     return tuple(result)
 
 
@@ -96,12 +97,20 @@ class _Arithmetic(Operation):
 
 def _scale_shift(g: Any, name: str, x: int, scale: Any, shift: Any, reverse: bool = False) -> int:
     """Write y = x[..., ::-1 if reverse] * scale + shift."""
+
     def plain(value: Any) -> float | tuple[float, ...]:
         array = np.asarray(value, np.float64)
         return float(array) if array.ndim == 0 else tuple(float(v) for v in array.reshape(-1))
 
-    return g.add("scale_shift", [x], [], name, scale=plain(scale), shift=plain(shift),
-                 reverse_channels=reverse)
+    return g.add(
+        "scale_shift",
+        [x],
+        [],
+        name,
+        scale=plain(scale),
+        shift=plain(shift),
+        reverse_channels=reverse,
+    )
 
 
 class Add(_Arithmetic):
@@ -208,9 +217,18 @@ def emit_kind(g: Any, name: str, x: int, kind: str, alpha: float | None = None) 
 
 # Activation functions whose operation in keras.ops needs no further arguments.
 _ACTIVATIONS = {
-    "relu": "Relu", "relu6": "Relu6", "sigmoid": "Sigmoid", "softmax": "Softmax", "silu": "Silu",
-    "softplus": "Softplus", "tanh": "Tanh", "hard_sigmoid": "HardSigmoid",
-    "hard_silu": "HardSilu", "elu": "Elu", "leaky_relu": "LeakyRelu", "gelu": "Gelu",
+    "relu": "Relu",
+    "relu6": "Relu6",
+    "sigmoid": "Sigmoid",
+    "softmax": "Softmax",
+    "silu": "Silu",
+    "softplus": "Softplus",
+    "tanh": "Tanh",
+    "hard_sigmoid": "HardSigmoid",
+    "hard_silu": "HardSilu",
+    "elu": "Elu",
+    "leaky_relu": "LeakyRelu",
+    "gelu": "Gelu",
     "exponential": "Exp",
 }
 CLASSES: dict[str, type[Operation]] = {
@@ -218,11 +236,18 @@ CLASSES: dict[str, type[Operation]] = {
 }
 CLASSES["Divide"] = TrueDivide
 for _function, _name in _ACTIVATIONS.items():
-    CLASSES[_name] = type(_name, (_Activation,), {
-        "_function": _function, "__doc__": f"{_function}(x).", "__module__": __name__,
-        "_module": "keras.src.ops.numpy" if _function in ("tanh", "exponential")
-        else "keras.src.ops.nn",
-    })
+    CLASSES[_name] = type(
+        _name,
+        (_Activation,),
+        {
+            "_function": _function,
+            "__doc__": f"{_function}(x).",
+            "__module__": __name__,
+            "_module": "keras.src.ops.numpy"
+            if _function in ("tanh", "exponential")
+            else "keras.src.ops.nn",
+        },
+    )
 
 
 def apply_activation(function: str, x: KerasTensor) -> KerasTensor:

@@ -118,8 +118,9 @@ class LeakyReLU(Layer):
     ) -> None:
         super().__init__(**kwargs)
         if alpha is not None:
-            warnings.warn("Argument `alpha` is deprecated. Use `negative_slope` instead.",
-                          stacklevel=2)
+            warnings.warn(
+                "Argument `alpha` is deprecated. Use `negative_slope` instead.", stacklevel=2
+            )
             negative_slope = alpha
         self.negative_slope: float = _number(self, "negative_slope", negative_slope)
 

@@ -70,8 +70,9 @@ class _Convolution(Layer):
 
     def _add_bias(self, size: int) -> None:
         if self.use_bias:
-            self.bias = self.add_weight((size,), self.bias_initializer, name="bias",
-                                        regularizer=self.bias_regularizer)
+            self.bias = self.add_weight(
+                (size,), self.bias_initializer, name="bias", regularizer=self.bias_regularizer
+            )
 
     def _check_input(self, inputs: list[KerasTensor]) -> None:
         super()._check_input(inputs)
@@ -90,16 +91,18 @@ class _Convolution(Layer):
         raise NotImplementedError(type(self).__name__)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        height, width = check_positions(self.name, input_shape, self.kernel_size, self.strides,
-                                        self.padding, self.dilation_rate)
+        height, width = check_positions(
+            self.name, input_shape, self.kernel_size, self.strides, self.padding, self.dilation_rate
+        )
         return (input_shape[0], height, width, self._filters(input_shape))
 
     def _window(self, g: Any, x: int) -> dict[str, Any]:
         return {
             "strides": self.strides,
             "dilation": self.dilation_rate,
-            "pads": window_pads(g.shape(x), self.kernel_size, self.strides, self.padding,
-                                self.dilation_rate),
+            "pads": window_pads(
+                g.shape(x), self.kernel_size, self.strides, self.padding, self.dilation_rate
+            ),
         }
 
     def _bias_core(self) -> Any:
@@ -159,8 +162,18 @@ class Conv2D(_Convolution):
         **kwargs: Any,
     ) -> None:
         super().__init__(
-            kernel_size, strides, padding, data_format, dilation_rate, activation, use_bias,
-            bias_initializer, bias_regularizer, activity_regularizer, bias_constraint, **kwargs,
+            kernel_size,
+            strides,
+            padding,
+            data_format,
+            dilation_rate,
+            activation,
+            use_bias,
+            bias_initializer,
+            bias_regularizer,
+            activity_regularizer,
+            bias_constraint,
+            **kwargs,
         )
         check_unsupported(self, kernel_constraint=kernel_constraint)
         self.filters: int = positive_int(self, "filters", filters)
@@ -182,8 +195,10 @@ class Conv2D(_Convolution):
                 f"the number of groups. Received: groups={self.groups}, input_shape={input_shape}"
             )
         self.kernel = self.add_weight(
-            (*self.kernel_size, channels // self.groups, self.filters), self.kernel_initializer,
-            name="kernel", regularizer=self.kernel_regularizer,
+            (*self.kernel_size, channels // self.groups, self.filters),
+            self.kernel_initializer,
+            name="kernel",
+            regularizer=self.kernel_regularizer,
         )
         self._add_bias(self.filters)
         self._channels = channels
@@ -192,8 +207,14 @@ class Conv2D(_Convolution):
         return self.filters
 
     def lower(self, g: Any, inputs: list[int], training: bool) -> int:
-        x = g.add("conv2d", inputs, [self.kernel.core, self._bias_core()], self.name,
-                  groups=self.groups, **self._window(g, inputs[0]))
+        x = g.add(
+            "conv2d",
+            inputs,
+            [self.kernel.core, self._bias_core()],
+            self.name,
+            groups=self.groups,
+            **self._window(g, inputs[0]),
+        )
         return emit_activation(g, self.name, self.activation, x)
 
     def get_config(self) -> dict[str, Any]:
@@ -256,8 +277,18 @@ class DepthwiseConv2D(_Convolution):
         **kwargs: Any,
     ) -> None:
         super().__init__(
-            kernel_size, strides, padding, data_format, dilation_rate, activation, use_bias,
-            bias_initializer, bias_regularizer, activity_regularizer, bias_constraint, **kwargs,
+            kernel_size,
+            strides,
+            padding,
+            data_format,
+            dilation_rate,
+            activation,
+            use_bias,
+            bias_initializer,
+            bias_regularizer,
+            activity_regularizer,
+            bias_constraint,
+            **kwargs,
         )
         check_unsupported(self, depthwise_constraint=depthwise_constraint)
         self.depth_multiplier: int = positive_int(self, "depth_multiplier", depth_multiplier)
@@ -273,8 +304,10 @@ class DepthwiseConv2D(_Convolution):
     def _build(self, input_shape: Shape) -> None:
         channels = self._known_channels(input_shape)
         self.kernel = self.add_weight(
-            (*self.kernel_size, channels, self.depth_multiplier), self.depthwise_initializer,
-            name="kernel", regularizer=self.depthwise_regularizer,
+            (*self.kernel_size, channels, self.depth_multiplier),
+            self.depthwise_initializer,
+            name="kernel",
+            regularizer=self.depthwise_regularizer,
         )
         self._add_bias(channels * self.depth_multiplier)
         self._channels = channels
@@ -284,8 +317,13 @@ class DepthwiseConv2D(_Convolution):
         return channels * self.depth_multiplier
 
     def lower(self, g: Any, inputs: list[int], training: bool) -> int:
-        x = g.add("depthwise_conv2d", inputs, [self.kernel.core, self._bias_core()], self.name,
-                  **self._window(g, inputs[0]))
+        x = g.add(
+            "depthwise_conv2d",
+            inputs,
+            [self.kernel.core, self._bias_core()],
+            self.name,
+            **self._window(g, inputs[0]),
+        )
         return emit_activation(g, self.name, self.activation, x)
 
     def get_config(self) -> dict[str, Any]:
@@ -355,11 +393,24 @@ class SeparableConv2D(_Convolution):
         **kwargs: Any,
     ) -> None:
         super().__init__(
-            kernel_size, strides, padding, data_format, dilation_rate, activation, use_bias,
-            bias_initializer, bias_regularizer, activity_regularizer, bias_constraint, **kwargs,
+            kernel_size,
+            strides,
+            padding,
+            data_format,
+            dilation_rate,
+            activation,
+            use_bias,
+            bias_initializer,
+            bias_regularizer,
+            activity_regularizer,
+            bias_constraint,
+            **kwargs,
         )
-        check_unsupported(self, depthwise_constraint=depthwise_constraint,
-                          pointwise_constraint=pointwise_constraint)
+        check_unsupported(
+            self,
+            depthwise_constraint=depthwise_constraint,
+            pointwise_constraint=pointwise_constraint,
+        )
         self.filters: int = positive_int(self, "filters", filters)
         self.depth_multiplier: int = positive_int(self, "depth_multiplier", depth_multiplier)
         self.depthwise_initializer: Any = initializers.get(depthwise_initializer)
@@ -372,12 +423,16 @@ class SeparableConv2D(_Convolution):
     def _build(self, input_shape: Shape) -> None:
         channels = self._known_channels(input_shape)
         self.depthwise_kernel = self.add_weight(
-            (*self.kernel_size, channels, self.depth_multiplier), self.depthwise_initializer,
-            name="depthwise_kernel", regularizer=self.depthwise_regularizer,
+            (*self.kernel_size, channels, self.depth_multiplier),
+            self.depthwise_initializer,
+            name="depthwise_kernel",
+            regularizer=self.depthwise_regularizer,
         )
         self.pointwise_kernel = self.add_weight(
-            (1, 1, channels * self.depth_multiplier, self.filters), self.pointwise_initializer,
-            name="pointwise_kernel", regularizer=self.pointwise_regularizer,
+            (1, 1, channels * self.depth_multiplier, self.filters),
+            self.pointwise_initializer,
+            name="pointwise_kernel",
+            regularizer=self.pointwise_regularizer,
         )
         self._add_bias(self.filters)
         self._channels = channels
@@ -386,10 +441,23 @@ class SeparableConv2D(_Convolution):
         return self.filters
 
     def lower(self, g: Any, inputs: list[int], training: bool) -> int:
-        x = g.add("depthwise_conv2d", inputs, [self.depthwise_kernel.core, None],
-                  f"{self.name}/depthwise", **self._window(g, inputs[0]))
-        x = g.add("conv2d", [x], [self.pointwise_kernel.core, self._bias_core()], self.name,
-                  strides=(1, 1), dilation=(1, 1), groups=1, pads=(0, 0, 0, 0))
+        x = g.add(
+            "depthwise_conv2d",
+            inputs,
+            [self.depthwise_kernel.core, None],
+            f"{self.name}/depthwise",
+            **self._window(g, inputs[0]),
+        )
+        x = g.add(
+            "conv2d",
+            [x],
+            [self.pointwise_kernel.core, self._bias_core()],
+            self.name,
+            strides=(1, 1),
+            dilation=(1, 1),
+            groups=1,
+            pads=(0, 0, 0, 0),
+        )
         return emit_activation(g, self.name, self.activation, x)
 
     def get_config(self) -> dict[str, Any]:

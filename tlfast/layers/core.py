@@ -55,8 +55,9 @@ class InputLayer(Layer):
         elif shape is not None and batch_shape is not None:
             raise ValueError("You cannot pass both `shape` and `batch_shape` at the same time.")
         elif batch_size is not None and batch_shape is not None:
-            raise ValueError("You cannot pass both `batch_size` and `batch_shape` at the same "
-                             "time.")
+            raise ValueError(
+                "You cannot pass both `batch_size` and `batch_shape` at the same time."
+            )
         elif shape is None and batch_shape is None:
             raise ValueError("You must pass a `shape` argument.")
         if batch_shape is None:
@@ -70,8 +71,9 @@ class InputLayer(Layer):
         return None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        raise TypeError(f"Input layer '{self.name}' is where a model starts; it is not called on "
-                        "tensors")
+        raise TypeError(
+            f"Input layer '{self.name}' is where a model starts; it is not called on tensors"
+        )
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -117,8 +119,15 @@ def Input(
         A `KerasTensor`.
     """
     return InputLayer(
-        shape=shape, batch_size=batch_size, dtype=dtype, sparse=sparse, ragged=ragged,
-        batch_shape=batch_shape, name=name, input_tensor=tensor, optional=optional,
+        shape=shape,
+        batch_size=batch_size,
+        dtype=dtype,
+        sparse=sparse,
+        ragged=ragged,
+        batch_shape=batch_shape,
+        name=name,
+        input_tensor=tensor,
+        optional=optional,
     ).output
 
 
@@ -163,8 +172,12 @@ class Dense(Layer):
     ) -> None:
         super().__init__(activity_regularizer=activity_regularizer, **kwargs)
         check_unsupported(
-            self, kernel_constraint=kernel_constraint, bias_constraint=bias_constraint,
-            lora_rank=lora_rank, lora_alpha=lora_alpha, quantization_config=quantization_config,
+            self,
+            kernel_constraint=kernel_constraint,
+            bias_constraint=bias_constraint,
+            lora_rank=lora_rank,
+            lora_alpha=lora_alpha,
+            quantization_config=quantization_config,
         )
         self.units: int = positive_int(self, "units", units)
         self.activation: Callable[..., Any] = activations.get(activation)
@@ -178,12 +191,15 @@ class Dense(Layer):
 
     def _build(self, input_shape: Shape) -> None:
         self.kernel = self.add_weight(
-            (input_shape[-1], self.units), self.kernel_initializer, name="kernel",
+            (input_shape[-1], self.units),
+            self.kernel_initializer,
+            name="kernel",
             regularizer=self.kernel_regularizer,
         )
         if self.use_bias:
-            self.bias = self.add_weight((self.units,), self.bias_initializer, name="bias",
-                                        regularizer=self.bias_regularizer)
+            self.bias = self.add_weight(
+                (self.units,), self.bias_initializer, name="bias", regularizer=self.bias_regularizer
+            )
 
     def _check_input(self, inputs: list[KerasTensor]) -> None:
         super()._check_input(inputs)

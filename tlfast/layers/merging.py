@@ -51,7 +51,7 @@ class _Merge(Layer):
         for shape in shapes[1:]:
             result = broadcast_shapes(result, (1,) * (rank - len(shape)) + tuple(shape[1:]))
         batch = next((s[0] for s in shapes if s[0] is not None), None)
-        return (batch, *result[-(rank - 1):]) if rank > 1 else (batch,)
+        return (batch, *result[-(rank - 1) :]) if rank > 1 else (batch,)
 
     def lower(self, g: Any, inputs: list[int], training: bool) -> int:
         if len(inputs) == 1:
@@ -61,8 +61,13 @@ class _Merge(Layer):
         for i, x in enumerate(inputs):
             shape = g.shape(x)
             if len(shape) < rank:
-                x = g.add("reshape", [x], [], f"{self.name}/expand_{i}",
-                          shape=(1,) * (rank - len(shape)) + tuple(shape[1:]))
+                x = g.add(
+                    "reshape",
+                    [x],
+                    [],
+                    f"{self.name}/expand_{i}",
+                    shape=(1,) * (rank - len(shape)) + tuple(shape[1:]),
+                )
             values.append(x)
         return g.add(self._core_op, values, [], self.name)
 

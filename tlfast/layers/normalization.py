@@ -82,16 +82,21 @@ class BatchNormalization(Layer):
     ) -> None:
         super().__init__(**kwargs)
         check_unsupported(
-            self, beta_constraint=beta_constraint, gamma_constraint=gamma_constraint,
-            renorm=renorm, renorm_clipping=renorm_clipping or None, synchronized=synchronized,
+            self,
+            beta_constraint=beta_constraint,
+            gamma_constraint=gamma_constraint,
+            renorm=renorm,
+            renorm_clipping=renorm_clipping or None,
+            synchronized=synchronized,
         )
         # Files of Keras 2 hold the axis as a list of one.
         self.axis: Any = axis[0] if isinstance(axis, (list, tuple)) and len(axis) == 1 else axis
         self.momentum: float = float(momentum)
         self.epsilon: float = float(epsilon)
         if not 0 <= self.momentum <= 1:
-            raise ValueError(f"layer '{self.name}': `momentum` is between 0 and 1. Received: "
-                             f"momentum={momentum}")
+            raise ValueError(
+                f"layer '{self.name}': `momentum` is between 0 and 1. Received: momentum={momentum}"
+            )
         self.center = center
         self.scale = scale
         self.beta_initializer: Any = initializers.get(beta_initializer)
@@ -110,15 +115,19 @@ class BatchNormalization(Layer):
         last_axis(self, self.axis, len(input_shape))
         shape = (input_shape[-1],)
         if self.scale:
-            self.gamma = self.add_weight(shape, self.gamma_initializer, name="gamma",
-                                         regularizer=self.gamma_regularizer)
+            self.gamma = self.add_weight(
+                shape, self.gamma_initializer, name="gamma", regularizer=self.gamma_regularizer
+            )
         if self.center:
-            self.beta = self.add_weight(shape, self.beta_initializer, name="beta",
-                                        regularizer=self.beta_regularizer)
-        self.moving_mean = self.add_weight(shape, self.moving_mean_initializer,
-                                           trainable=False, name="moving_mean")
-        self.moving_variance = self.add_weight(shape, self.moving_variance_initializer,
-                                               trainable=False, name="moving_variance")
+            self.beta = self.add_weight(
+                shape, self.beta_initializer, name="beta", regularizer=self.beta_regularizer
+            )
+        self.moving_mean = self.add_weight(
+            shape, self.moving_mean_initializer, trainable=False, name="moving_mean"
+        )
+        self.moving_variance = self.add_weight(
+            shape, self.moving_variance_initializer, trainable=False, name="moving_variance"
+        )
 
     def _check_input(self, inputs: list[KerasTensor]) -> None:
         super()._check_input(inputs)
@@ -132,8 +141,15 @@ class BatchNormalization(Layer):
             self.moving_mean.core,
             self.moving_variance.core,
         ]
-        return g.add("batch_norm", inputs, weights, self.name, epsilon=self.epsilon,
-                     momentum=self.momentum, training=bool(training and self.trainable))
+        return g.add(
+            "batch_norm",
+            inputs,
+            weights,
+            self.name,
+            epsilon=self.epsilon,
+            momentum=self.momentum,
+            training=bool(training and self.trainable),
+        )
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -44,14 +44,22 @@ class _Pooling(Layer):
         self.data_format: str = check_data_format(data_format, where)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        height, width = check_positions(self.name, input_shape, self.pool_size, self.strides,
-                                        self.padding)
+        height, width = check_positions(
+            self.name, input_shape, self.pool_size, self.strides, self.padding
+        )
         return (input_shape[0], height, width, input_shape[3])
 
     def lower(self, g: Any, inputs: list[int], training: bool) -> int:
         pads = window_pads(g.shape(inputs[0]), self.pool_size, self.strides, self.padding)
-        return g.add(self._core_op, inputs, [], self.name, pool=self.pool_size,
-                     strides=self.strides, pads=pads)
+        return g.add(
+            self._core_op,
+            inputs,
+            [],
+            self.name,
+            pool=self.pool_size,
+            strides=self.strides,
+            pads=pads,
+        )
 
     def get_config(self) -> dict[str, Any]:
         return {

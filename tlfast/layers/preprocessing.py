@@ -60,8 +60,15 @@ class Rescaling(Layer):
                 self._check_axis(inputs, -1, np.size(value))
 
     def lower(self, g: Any, inputs: list[int], training: bool) -> int:
-        return g.add("scale_shift", inputs, [], self.name, scale=_factors(self.scale),
-                     shift=_factors(self.offset), reverse_channels=False)
+        return g.add(
+            "scale_shift",
+            inputs,
+            [],
+            self.name,
+            scale=_factors(self.scale),
+            shift=_factors(self.offset),
+            reverse_channels=False,
+        )
 
     def get_config(self) -> dict[str, Any]:
         def plain(value: Any) -> Any:
@@ -82,7 +89,11 @@ class Normalization(Layer):
     """
 
     def __init__(
-        self, axis: Any = -1, mean: Any = None, variance: Any = None, invert: bool = False,
+        self,
+        axis: Any = -1,
+        mean: Any = None,
+        variance: Any = None,
+        invert: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -92,8 +103,9 @@ class Normalization(Layer):
                 f"mean={mean} and variance={variance} for layer '{self.name}'"
             )
         if invert:
-            raise NotImplementedError(f"layer '{self.name}' (Normalization): invert=True is not "
-                                      "supported; use Rescaling")
+            raise NotImplementedError(
+                f"layer '{self.name}' (Normalization): invert=True is not supported; use Rescaling"
+            )
         axes = list(axis) if isinstance(axis, (list, tuple)) else [axis]
         if axis is None or len(axes) != 1:
             raise NotImplementedError(
@@ -161,13 +173,21 @@ class Normalization(Layer):
         if self.adapt_mean is None:
             scale = 1 / np.maximum(np.sqrt(np.asarray(self.input_variance, np.float64)), 1e-7)
             shift = -np.asarray(self.input_mean, np.float64) * scale
-            return g.add("scale_shift", inputs, [], self.name, scale=_factors(scale.squeeze()),
-                         shift=_factors(shift.squeeze()), reverse_channels=False)
+            return g.add(
+                "scale_shift",
+                inputs,
+                [],
+                self.name,
+                scale=_factors(scale.squeeze()),
+                shift=_factors(shift.squeeze()),
+                reverse_channels=False,
+            )
         # The weights may be loaded later, so they stay weights of the graph. Keras divides by
         # max(sqrt(variance), 1e-7); epsilon 1e-14 under the root is the same guard.
         weights = [None, None, self.adapt_mean.core, self.adapt_variance.core]
-        return g.add("batch_norm", inputs, weights, self.name, epsilon=1e-14, momentum=0.99,
-                     training=False)
+        return g.add(
+            "batch_norm", inputs, weights, self.name, epsilon=1e-14, momentum=0.99, training=False
+        )
 
     def get_config(self) -> dict[str, Any]:
         def plain(value: Any) -> Any:
@@ -228,8 +248,13 @@ class _RandomLayer(Layer):
         if training is False:
             return inputs[0]
         attributes = {
-            "flip": "", "rotation": (0.0, 0.0), "zoom_h": (0.0, 0.0), "zoom_w": None,
-            "fill_mode": "reflect", "fill_value": 0.0, "interpolation": "bilinear",
+            "flip": "",
+            "rotation": (0.0, 0.0),
+            "zoom_h": (0.0, 0.0),
+            "zoom_w": None,
+            "fill_mode": "reflect",
+            "fill_value": 0.0,
+            "interpolation": "bilinear",
             **self._affine(),
         }
         return g.add("random_affine", inputs, [], self.name, seed=self._seed, **attributes)
@@ -297,7 +322,9 @@ class RandomRotation(_RandomLayer):
 
     def _affine(self) -> dict[str, Any]:
         return {
-            "rotation": self.factor, "fill_mode": self.fill_mode, "fill_value": self.fill_value,
+            "rotation": self.factor,
+            "fill_mode": self.fill_mode,
+            "fill_value": self.fill_value,
             "interpolation": self.interpolation,
         }
 
@@ -348,8 +375,11 @@ class RandomZoom(_RandomLayer):
 
     def _affine(self) -> dict[str, Any]:
         return {
-            "zoom_h": self._height, "zoom_w": self._width, "fill_mode": self.fill_mode,
-            "fill_value": self.fill_value, "interpolation": self.interpolation,
+            "zoom_h": self._height,
+            "zoom_w": self._width,
+            "fill_mode": self.fill_mode,
+            "fill_value": self.fill_value,
+            "interpolation": self.interpolation,
         }
 
     def get_config(self) -> dict[str, Any]:

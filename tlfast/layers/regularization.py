@@ -17,8 +17,9 @@ def layer_seed(layer: Layer, seed: Any) -> int:
     if seed is None:
         return random.randint(1, 10**9)
     if isinstance(seed, bool) or not hasattr(seed, "__index__"):
-        raise ValueError(f"layer '{layer.name}': `seed` is an integer or None. Received: "
-                         f"seed={seed!r}")
+        raise ValueError(
+            f"layer '{layer.name}': `seed` is an integer or None. Received: seed={seed!r}"
+        )
     return int(seed)
 
 
@@ -131,8 +132,15 @@ class SpatialDropout2D(Layer):
         # A row of ones per sample goes through dropout and multiplies the channels.
         channels = g.shape(inputs[0])[3]
         x = g.add("global_avg_pool", inputs, [], f"{self.name}/channels")
-        x = g.add("scale_shift", [x], [], f"{self.name}/ones", scale=0.0, shift=1.0,
-                  reverse_channels=False)
+        x = g.add(
+            "scale_shift",
+            [x],
+            [],
+            f"{self.name}/ones",
+            scale=0.0,
+            shift=1.0,
+            reverse_channels=False,
+        )
         x = _emit_dropout(g, f"{self.name}/mask", x, self.rate, self._seed)
         x = g.add("reshape", [x], [], f"{self.name}/expand", shape=(1, 1, channels))
         return g.add("multiply", [inputs[0], x], [], self.name)

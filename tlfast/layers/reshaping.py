@@ -17,8 +17,10 @@ def _sides(name: str, value: Any, where: str) -> Sides:
     Raises:
         ValueError: for anything else.
     """
-    if isinstance(value, (list, tuple)) and len(value) == 2 and not all(
-        hasattr(v, "__index__") for v in value
+    if (
+        isinstance(value, (list, tuple))
+        and len(value) == 2
+        and not all(hasattr(v, "__index__") for v in value)
     ):
         rows, columns = (pair(name, v, where, minimum=0) for v in value)
         return rows, columns
@@ -48,8 +50,12 @@ class ZeroPadding2D(Layer):
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         batch, height, width, channels = input_shape
         rows, columns = (sum(p) for p in self.padding)
-        return (batch, None if height is None else height + rows,
-                None if width is None else width + columns, channels)
+        return (
+            batch,
+            None if height is None else height + rows,
+            None if width is None else width + columns,
+            channels,
+        )
 
     def lower(self, g: Any, inputs: list[int], training: bool) -> int:
         pads = (*self.padding[0], *self.padding[1])
@@ -84,8 +90,10 @@ class Cropping2D(Layer):
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         first = 2 if self._cuts_last else 1
-        sizes = [None if size is None else size - sum(cut)
-                 for size, cut in zip(input_shape[first : first + 2], self.cropping, strict=True)]
+        sizes = [
+            None if size is None else size - sum(cut)
+            for size, cut in zip(input_shape[first : first + 2], self.cropping, strict=True)
+        ]
         if any(size is not None and size <= 0 for size in sizes):
             raise ValueError(
                 f"Layer '{self.name}' (Cropping2D): cropping={self.cropping} leaves nothing of an "
@@ -111,8 +119,7 @@ class Cropping2D(Layer):
         return g.add("crop2d", [x], [], self.name, pads=pads) if any(pads) else x
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "cropping": self.cropping,
-                "data_format": self.data_format}
+        return {**super().get_config(), "cropping": self.cropping, "data_format": self.data_format}
 
 
 class Flatten(Layer):

@@ -37,10 +37,16 @@ def draw(generator: Any, shape: tuple[int, ...]) -> dict[str, Any]:
     if generator.brightness_range is not None:
         brightness = uniform(*generator.brightness_range)
     return {
-        "theta": theta, "tx": tx, "ty": ty, "shear": shear, "zx": zx, "zy": zy,
+        "theta": theta,
+        "tx": tx,
+        "ty": ty,
+        "shear": shear,
+        "zx": zx,
+        "zy": zy,
         "flip_horizontal": horizontal and generator.horizontal_flip,
         "flip_vertical": vertical and generator.vertical_flip,
-        "channel_shift_intensity": intensity, "brightness": brightness,
+        "channel_shift_intensity": intensity,
+        "brightness": brightness,
     }
 
 

@@ -188,14 +188,17 @@ def save_img(
     image = array_to_img(x, data_format=data_format, scale=scale)
     if image.mode == "RGBA" and file_format == "jpeg":
         warnings.warn(
-            "The JPEG format does not support RGBA images, converting to RGB.", stacklevel=2)
+            "The JPEG format does not support RGBA images, converting to RGB.", stacklevel=2
+        )
         image = image.convert("RGB")
     image.save(path, format=file_format, **kwargs)
 
 
 @checked_arguments
 def smart_resize(
-    x: Any, size: tuple[int, int], interpolation: str = "bilinear",
+    x: Any,
+    size: tuple[int, int],
+    interpolation: str = "bilinear",
     data_format: str | None = "channels_last",
 ) -> np.ndarray:
     """Resize without distortion: cut the longer side, centred, then resize.
@@ -218,15 +221,19 @@ def smart_resize(
     if x.ndim not in (3, 4):
         raise ValueError(
             "smart_resize needs an image (height, width, channels) or a batch of them, got shape "
-            f"{x.shape}")
+            f"{x.shape}"
+        )
     rows, columns = centre_crop(x.shape[-3:-1], (height, width))
     part = x[..., rows, columns, :]
     if part.dtype != np.uint8:
         part = part.astype(np.float32)
     images = part if x.ndim == 4 else part[None]
-    resized = np.stack([
-        _core.resize_image(np.ascontiguousarray(image), height, width, interpolation, "keras")
-        for image in images])
+    resized = np.stack(
+        [
+            _core.resize_image(np.ascontiguousarray(image), height, width, interpolation, "keras")
+            for image in images
+        ]
+    )
     if interpolation == "nearest":
         resized = resized.astype(x.dtype)
     return resized if x.ndim == 4 else resized[0]

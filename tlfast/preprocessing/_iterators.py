@@ -62,7 +62,7 @@ class Iterator(PyDataset):
         if self.index_array is None:
             self._set_index_array()
         start = self.batch_size * index
-        return self._with_transforms(self.index_array[start:start + self.batch_size])
+        return self._with_transforms(self.index_array[start : start + self.batch_size])
 
     def _with_transforms(self, ids: np.ndarray) -> tuple[np.ndarray, list[Any]]:
         generator, shape = self.image_data_generator, self.image_shape
@@ -96,7 +96,7 @@ class Iterator(PyDataset):
                 self._set_index_array()
             start = self.batch_index * self.batch_size
             self.batch_index = self.batch_index + 1 if self.n > start + self.batch_size else 0
-            drawn = self._with_transforms(self.index_array[start:start + self.batch_size])
+            drawn = self._with_transforms(self.index_array[start : start + self.batch_size])
         return self._load(*drawn)
 
     def next(self) -> Any:
@@ -198,14 +198,16 @@ class DirectoryIterator(Iterator):
         self.directory: str = _files.check_directory(directory)
         self._list(classes, follow_links)
         super().__init__(self.samples, batch_size, shuffle, seed)
-        spec = PixelSpec(*self.image_shape, interpolation, "pil",
-                         "crop" if keep_aspect_ratio else "stretch")
+        spec = PixelSpec(
+            *self.image_shape, interpolation, "pil", "crop" if keep_aspect_ratio else "stretch"
+        )
         self.table: _IteratorTable = _IteratorTable(self, spec, on_bad_image)
 
     def _list(self, classes: list[str] | None, follow_links: bool) -> None:
         folders = _files.class_folders(self.directory)
-        names = _files.check_names(classes, folders, "classes", self.directory) if classes \
-            else folders
+        names = (
+            _files.check_names(classes, folders, "classes", self.directory) if classes else folders
+        )
         self.num_classes: int = len(names)
         self.class_indices: dict[str, int] = {name: number for number, name in enumerate(names)}
         self.filenames: list[str] = []
@@ -214,9 +216,10 @@ class DirectoryIterator(Iterator):
             listing = _files.list_files(os.path.join(self.directory, name), ENDINGS, follow_links)
             files = listing.files
             if self.split is not None:
-                files = files[int(self.split[0] * len(files)):int(self.split[1] * len(files))]
+                files = files[int(self.split[0] * len(files)) : int(self.split[1] * len(files))]
             self.filenames += [
-                os.path.relpath(os.path.join(root, file), self.directory) for root, file in files]
+                os.path.relpath(os.path.join(root, file), self.directory) for root, file in files
+            ]
             numbers += [number] * len(files)
             ignored += listing.ignored
         self.samples: int = len(self.filenames)
@@ -229,12 +232,18 @@ class DirectoryIterator(Iterator):
 
     def _check_found(self, names: list[str], folders: list[str], ignored: list[str]) -> None:
         if not self.samples:
-            text = _files.no_images(self.directory, folders, ignored, ENDINGS,
-                                    lambda: _files.loose_images(self.directory, ENDINGS))
+            text = _files.no_images(
+                self.directory,
+                folders,
+                ignored,
+                ENDINGS,
+                lambda: _files.loose_images(self.directory, ENDINGS),
+            )
             if self.split is not None:
                 text += (
                     f" With validation_split={self.image_data_generator._validation_split}, "
-                    f'subset="{self.subset}" takes int(split * images) files of each class.')
+                    f'subset="{self.subset}" takes int(split * images) files of each class.'
+                )
             raise ValueError(text)
         if self.class_mode == "binary" and self.num_classes != 2:
             raise ValueError(
@@ -301,8 +310,14 @@ class _IteratorTable(FileTable):
     """Images of a DirectoryIterator as its generator finishes them, for training by number."""
 
     def __init__(self, iterator: DirectoryIterator, spec: PixelSpec, on_bad_image: str) -> None:
-        super().__init__(iterator.filepaths, iterator.classes, None, list(iterator.class_indices),
-                         spec, on_bad_image)
+        super().__init__(
+            iterator.filepaths,
+            iterator.classes,
+            None,
+            list(iterator.class_indices),
+            spec,
+            on_bad_image,
+        )
         self._iterator = iterator
 
     def raw(self, batches: list[np.ndarray]) -> AnyIterator[tuple[np.ndarray, np.ndarray, Bad]]:
@@ -377,7 +392,8 @@ class NumpyArrayIterator(Iterator):
             )
         if self.x.shape[3] not in (1, 3, 4):
             raise ValueError(
-                f"flow() needs 1, 3 or 4 channels on the last axis, got {self.x.shape}")
+                f"flow() needs 1, 3 or 4 channels on the last axis, got {self.x.shape}"
+            )
         self.y: np.ndarray | None = None if y is None else np.asarray(y)
         self.sample_weight: np.ndarray | None = (
             None if sample_weight is None else np.asarray(sample_weight)

@@ -20,22 +20,39 @@ from tlfast.preprocessing._images import (
 from tlfast.preprocessing._iterators import DirectoryIterator, Iterator, NumpyArrayIterator
 
 __all__ = [
-    "DirectoryIterator", "ImageDataGenerator", "Iterator", "NumpyArrayIterator", "array_to_img",
-    "img_to_array", "load_img", "save_img", "smart_resize",
+    "DirectoryIterator",
+    "ImageDataGenerator",
+    "Iterator",
+    "NumpyArrayIterator",
+    "array_to_img",
+    "img_to_array",
+    "load_img",
+    "save_img",
+    "smart_resize",
 ]
 
 # Arguments of Keras that are not built, with the value that switches them off.
 _NOT_BUILT = {
-    "featurewise_center": False, "samplewise_center": False,
-    "featurewise_std_normalization": False, "samplewise_std_normalization": False,
+    "featurewise_center": False,
+    "samplewise_center": False,
+    "featurewise_std_normalization": False,
+    "samplewise_std_normalization": False,
     "zca_whitening": False,
 }
 
 
 # The parameters of `apply_transform` at which nothing happens.
 _UNCHANGED = {
-    "theta": 0, "tx": 0, "ty": 0, "shear": 0, "zx": 1, "zy": 1, "flip_horizontal": False,
-    "flip_vertical": False, "channel_shift_intensity": None, "brightness": None,
+    "theta": 0,
+    "tx": 0,
+    "ty": 0,
+    "shear": 0,
+    "zx": 1,
+    "zy": 1,
+    "flip_horizontal": False,
+    "flip_vertical": False,
+    "channel_shift_intensity": None,
+    "brightness": None,
 }
 
 
@@ -110,15 +127,17 @@ class ImageDataGenerator:
         check_data_format(data_format)
         if preprocessing_function is not None and not callable(preprocessing_function):
             raise TypeError(
-                f"preprocessing_function must be a function, got {preprocessing_function!r}")
+                f"preprocessing_function must be a function, got {preprocessing_function!r}"
+            )
         if validation_split and not 0 < validation_split < 1:
             raise ValueError(
-                "`validation_split` must be strictly between 0 and 1. Received: "
-                f"{validation_split}")
+                f"`validation_split` must be strictly between 0 and 1. Received: {validation_split}"
+            )
         if interpolation_order != 1:
             raise NotImplementedError(
                 f"ImageDataGenerator(interpolation_order={interpolation_order!r}) is not built; "
-                "leave it at 1, linear.")
+                "leave it at 1, linear."
+            )
         self.zca_epsilon: float = zca_epsilon
         self.interpolation_order: int = 1
         check_choice("fill_mode", fill_mode, FILL_MODES)
@@ -205,9 +224,20 @@ class ImageDataGenerator:
             An endless NumpyArrayIterator.
         """
         return NumpyArrayIterator(
-            x, y, self, batch_size=batch_size, shuffle=shuffle, sample_weight=sample_weight,
-            seed=seed, save_to_dir=save_to_dir, save_prefix=save_prefix, save_format=save_format,
-            ignore_class_split=ignore_class_split, subset=subset, dtype=self.dtype)
+            x,
+            y,
+            self,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            sample_weight=sample_weight,
+            seed=seed,
+            save_to_dir=save_to_dir,
+            save_prefix=save_prefix,
+            save_format=save_format,
+            ignore_class_split=ignore_class_split,
+            subset=subset,
+            dtype=self.dtype,
+        )
 
     @checked_arguments
     def flow_from_directory(
@@ -257,11 +287,25 @@ class ImageDataGenerator:
             ValueError: for arguments that do not fit together and for folders without images.
         """
         return DirectoryIterator(
-            directory, self, target_size=target_size, color_mode=color_mode, classes=classes,
-            class_mode=class_mode, batch_size=batch_size, shuffle=shuffle, seed=seed,
-            save_to_dir=save_to_dir, save_prefix=save_prefix, save_format=save_format,
-            follow_links=follow_links, subset=subset, interpolation=interpolation,
-            keep_aspect_ratio=keep_aspect_ratio, dtype=self.dtype, on_bad_image=on_bad_image)
+            directory,
+            self,
+            target_size=target_size,
+            color_mode=color_mode,
+            classes=classes,
+            class_mode=class_mode,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            seed=seed,
+            save_to_dir=save_to_dir,
+            save_prefix=save_prefix,
+            save_format=save_format,
+            follow_links=follow_links,
+            subset=subset,
+            interpolation=interpolation,
+            keep_aspect_ratio=keep_aspect_ratio,
+            dtype=self.dtype,
+            on_bad_image=on_bad_image,
+        )
 
     def standardize(self, x: np.ndarray) -> np.ndarray:
         """Apply `preprocessing_function`, then `rescale`; float arrays may be changed in place."""
@@ -301,9 +345,11 @@ class ImageDataGenerator:
         given = {**_UNCHANGED, **transform_parameters}
         if unknown := given.keys() - _UNCHANGED.keys():
             raise ValueError(
-                f"apply_transform has no parameter {min(unknown)!r}; it has {list(_UNCHANGED)}")
+                f"apply_transform has no parameter {min(unknown)!r}; it has {list(_UNCHANGED)}"
+            )
         theta, tx, ty, shear, zx, zy = (
-            given[name] for name in ("theta", "tx", "ty", "shear", "zx", "zy"))
+            given[name] for name in ("theta", "tx", "ty", "shear", "zx", "zy")
+        )
         made = _augment.matrix(theta, tx, ty, shear, zx, zy, x.shape)
         if made is not None:
             x = _augment.affine(x, made, self.fill_mode, self.cval)
@@ -329,7 +375,8 @@ class ImageDataGenerator:
         """
         if np.ndim(x) != 4:
             raise ValueError(
-                f"Input to `.fit()` should have rank 4. Got array with shape: {np.shape(x)}")
+                f"Input to `.fit()` should have rank 4. Got array with shape: {np.shape(x)}"
+            )
 
     def flow_from_dataframe(self, *args: Any, **kwargs: Any) -> None:
         """Not built.

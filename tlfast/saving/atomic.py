@@ -19,9 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 # What a temporary file is called: machine, process, chance.
-_TEMPORARY = re.compile(
-    r"\..+\.(?P<machine>[0-9a-f]{8})-(?P<pid>\d+)-[0-9a-f]{8}\.part", re.DOTALL
-)
+_TEMPORARY = re.compile(r"\..+\.(?P<machine>[0-9a-f]{8})-(?P<pid>\d+)-[0-9a-f]{8}\.part", re.DOTALL)
 # One of another machine, whose processes cannot be seen from here, has been left behind after this
 # many seconds; no save takes as long.
 _ABANDONED = 24 * 3600

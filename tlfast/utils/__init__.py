@@ -26,8 +26,18 @@ if TYPE_CHECKING:
 _ELSEWHERE = {"get_file": "tlfast.weights.files"}
 
 __all__ = [
-    "Progbar", "PyDataset", "Sequence", "array_to_img", "get_file", "image_dataset_from_directory",
-    "img_to_array", "load_img", "normalize", "save_img", "set_random_seed", "smart_resize",
+    "Progbar",
+    "PyDataset",
+    "Sequence",
+    "array_to_img",
+    "get_file",
+    "image_dataset_from_directory",
+    "img_to_array",
+    "load_img",
+    "normalize",
+    "save_img",
+    "set_random_seed",
+    "smart_resize",
     "to_categorical",
 ]
 

@@ -52,7 +52,8 @@ class PyDataset:
         if hasattr(self, "__len__"):
             return len(self)
         raise NotImplementedError(
-            f"{type(self).__name__} must define __len__(self) or the property num_batches")
+            f"{type(self).__name__} must define __len__(self) or the property num_batches"
+        )
 
     def __iter__(self) -> Iterator[Any]:
         count = self.num_batches
