@@ -12,7 +12,13 @@ from test_winograd import SHAPES, Layer
 from tlfast import _algorithms, _core, cli
 from tlfast._algorithms import ISAS, SHIPPED, TableError, read_table, table_text
 
-ENTRY = ("forward", 14, 14, 64, 64, True)
+ENTRY = ("forward", "float32", 14, 14, 64, 64, True)
+
+
+FLOAT32 = [("float32", size, channels) for size, channels in
+           ((56, 64), (28, 128), (14, 256), (7, 512))]
+# AVX2 has no instructions for bfloat16.
+KINDS = {"avx2": FLOAT32, "avx512": FLOAT32 + [("bfloat16", *key[1:]) for key in FLOAT32]}
 
 
 @pytest.fixture(autouse=True)
@@ -24,16 +30,16 @@ def table_again():
 
 def test_the_shipped_table_has_the_layers_of_resnet50():
     for isa in ("avx2", "avx512"):
-        keys = {entry[:5] for entry in read_table(SHIPPED, isa)}
-        for size, channels in ((56, 64), (28, 128), (14, 256), (7, 512)):
+        keys = {entry[:6] for entry in read_table(SHIPPED, isa)}
+        for dtype, size, channels in KINDS[isa]:
             for use in _algorithms.USES:
-                assert (use, size, size, channels, channels) in keys
+                assert (use, dtype, size, size, channels, channels) in keys
 
 
 def test_every_entry_is_unique():
     for isa in ISAS:
         entries = read_table(SHIPPED, isa)
-        assert len({entry[:5] for entry in entries}) == len(entries)
+        assert len({entry[:6] for entry in entries}) == len(entries)
 
 
 def test_the_table_decides(rng):
@@ -42,9 +48,10 @@ def test_the_table_decides(rng):
     x = rng.normal(size=(2, 14, 14, 64)).astype(np.float32)
     bits = {}
     for winograd in (True, False):
-        _core.set_algorithms([("inference", 14, 14, 64, 64, winograd)])
+        _core.set_algorithms([("inference", "float32", 14, 14, 64, 64, winograd)])
         bits[winograd] = layer.run(x)
-    _core.set_algorithms([("inference", 15, 14, 64, 64, False), ENTRY[:5] + (False,)])
+    _core.set_algorithms([("inference", "float32", 15, 14, 64, 64, False), ENTRY[:6] + (False,),
+                          ("inference", "bfloat16", 14, 14, 64, 64, False)])
     other = layer.run(x)  # neither entry is about this layer: the rule holds
     assert not np.array_equal(bits[True], bits[False])
     assert np.array_equal(bits[True], other)
@@ -53,7 +60,7 @@ def test_the_table_decides(rng):
 def test_the_last_of_equal_keys_counts(rng):
     layer = Layer(rng, SHAPES[0])
     x = rng.normal(size=(2, 14, 14, 64)).astype(np.float32)
-    key = ("inference", 14, 14, 64, 64)
+    key = ("inference", "float32", 14, 14, 64, 64)
     _core.set_algorithms([(*key, False)])
     direct = layer.run(x)
     _core.set_algorithms([(*key, True), (*key, False)])
@@ -61,7 +68,9 @@ def test_the_last_of_equal_keys_counts(rng):
 
 
 @pytest.mark.parametrize(
-    "entries", [[("sideways", 1, 1, 1, 1, True)], [("forward", 1, 1)], ["forward"], [("forward",)]]
+    "entries", [[("sideways", "float32", 1, 1, 1, 1, True)],
+                [("forward", "int8", 1, 1, 1, 1, True)], [("forward", 1, 1)], ["forward"],
+                [("forward",)]]
 )
 def test_the_core_refuses_other_entries(entries):
     with pytest.raises((TypeError, ValueError)):
@@ -76,12 +85,13 @@ def test_what_is_written_is_read(tmp_path):
 
 
 @pytest.mark.parametrize("content", [
-    "", "[]", '{"format": 2}', '{"format": 1, "tables": []}',
-    '{"format": 1, "tables": {"avx2": 3}}',
-    '{"format": 1, "tables": {"avx2": [["forward", 1, 1, 1, 1]]}}',
-    '{"format": 1, "tables": {"avx2": [["forward", 1, 1, 1, 1, 1]]}}',
-    '{"format": 1, "tables": {"avx2": [["forward", 1, 1, 1, true, true]]}}',
-    '{"format": 1, "tables": {"avx2": [["forward", 1, -1, 1, 1, true]]}}',
+    "", "[]", '{"format": 1}', '{"format": 2, "tables": []}',
+    '{"format": 2, "tables": {"avx2": 3}}',
+    '{"format": 2, "tables": {"avx2": [["forward", "float32", 1, 1, 1, 1]]}}',
+    '{"format": 2, "tables": {"avx2": [["forward", "float32", 1, 1, 1, 1, 1]]}}',
+    '{"format": 2, "tables": {"avx2": [["forward", "float32", 1, 1, 1, true, true]]}}',
+    '{"format": 2, "tables": {"avx2": [["forward", "float32", 1, -1, 1, 1, true]]}}',
+    '{"format": 2, "tables": {"avx2": [["forward", "int8", 1, 1, 1, 1, true]]}}',
     "[" * 100_000,
 ])  # fmt: skip
 def test_other_files_are_refused_by_name(tmp_path, content):
@@ -119,6 +129,8 @@ def test_bench_tunes_and_times(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "128 -> 32" in said and f"kept in {target}" in said
     isa = _algorithms.instruction_set()
+    types = {entry[1] for entry in read_table(target, isa)}
+    assert types == set(_algorithms.DTYPES if _core.has_bfloat16() else ["float32"])
     uses = [entry[0] for entry in read_table(target, isa)]
     assert sorted(set(uses)) == sorted(_algorithms.USES) and len(uses) % 4 == 0
     assert cli.main([*base, "--network", "MobileNetV2", "--batch", "2"]) == 0

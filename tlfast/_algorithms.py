@@ -2,9 +2,10 @@
 
 The rule in the core (Winograd's algorithm from 64 channels and 10 x 10 results on) is right for
 most shapes; `algorithms.json` beside this file holds what was measured against it for the layers of
-the seven networks, by instruction set. `tlfast bench --tune` measures this machine and writes such
-a file to the cache folder, which is then used instead. Which one is in use decides about the last
-bits of results; it never changes within a process, and `algorithm_choices` names it.
+the seven networks, by instruction set and type. `tlfast bench --tune` measures this machine and
+writes such a file to the cache folder, which is then used instead. Which one is in use decides
+about the last bits of results; it never changes within a process, and `algorithm_choices` names
+it.
 """
 
 import functools
@@ -19,14 +20,15 @@ from tlfast import _core
 from tlfast._cache import cache_folder
 from tlfast._warnings import TlfastWarning
 
-FORMAT = 1
+FORMAT = 2
 ISAS = ("base", "avx2", "avx512")
+DTYPES = ("float32", "bfloat16")
 USES = ("inference", "forward", "backward_data", "backward_weights")
 SHIPPED = Path(__file__).with_name("algorithms.json")
 MAX_BYTES, MAX_ENTRIES, MAX_SIZE = 1 << 20, 5_000, 1 << 20
 
-Entry = tuple[str, int, int, int, int, bool]
-"""Use, height and width of the result, channels in and out, Winograd or not."""
+Entry = tuple[str, str, int, int, int, int, bool]
+"""Use, type, height and width of the result, channels in and out, Winograd or not."""
 
 
 class TableError(ValueError):
@@ -79,13 +81,16 @@ def read_table(path: Path, isa: str) -> list[Entry]:
 
 
 def _entry(row: Any, path: Path) -> Entry:
-    if not isinstance(row, list) or len(row) != 6:
-        raise TableError(f"{path}: {row!r} is no list of six")
-    use, *sizes, winograd = row
+    if not isinstance(row, list) or len(row) != 7:
+        raise TableError(f"{path}: {row!r} is no list of seven")
+    use, dtype, *sizes, winograd = row
     good = all(type(size) is int and 0 < size <= MAX_SIZE for size in sizes)
-    if use not in USES or not good or not isinstance(winograd, bool):
-        raise TableError(f"{path}: {row!r}; a row is [use, height, width, in, out, true or false]")
-    return (use, *sizes, winograd)
+    known = use in USES and dtype in DTYPES
+    if not known or not good or not isinstance(winograd, bool):
+        raise TableError(
+            f"{path}: {row!r}; a row is [use, type, height, width, in, out, true or false]"
+        )
+    return (use, dtype, *sizes, winograd)
 
 
 def table_text(tables: dict[str, list[Entry]], facts: dict[str, str]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tlfast import _core, applications, layers, models
-from tlfast._algorithms import Entry, algorithm_choices
+from tlfast._algorithms import DTYPES, Entry, algorithm_choices
 
 Shape = tuple[int, int, int, int, str]
 """Height and width of the result, channels in and out, padding."""
@@ -56,55 +56,59 @@ def tune(shapes: Sequence[Shape], rounds: int) -> Iterator[tuple[Shape, list[Ent
         rounds: how often each choice is timed; the fastest counts.
 
     Yields:
-        Each shape with its entries, one per use.
+        Each shape with its entries, one per use; in bfloat16 too where the machine computes in it.
     """
     algorithm_choices()
     try:
         for shape in shapes:
-            yield shape, [*_tune_step(shape, rounds), _tune_inference(shape, rounds)]
+            for dtype in DTYPES if _core.has_bfloat16() else DTYPES[:1]:
+                found = _tune_step(shape, dtype, rounds)
+                yield shape, [*found, _tune_inference(shape, dtype, rounds)]
     finally:
         algorithm_choices.cache_clear()
         algorithm_choices()
 
 
-def _tune_step(shape: Shape, rounds: int) -> list[Entry]:
+def _tune_step(shape: Shape, dtype: str, rounds: int) -> list[Entry]:
     x, y = _batch(shape)
-    steps = {use: _stepper(shape, use, x, y) for use in (None, *_TRAINED)}
+    steps = {use: _stepper(shape, dtype, use, x, y) for use in (None, *_TRAINED)}
     seconds = _fastest(steps, rounds)
-    return [_entry(use, shape, seconds[use], seconds[None]) for use in _TRAINED]
+    return [_entry(use, dtype, shape, seconds[use], seconds[None]) for use in _TRAINED]
 
 
-def _stepper(shape: Shape, use: str | None, x: Any, y: Any) -> Callable[[], object]:
-    model = _model(shape)
-    model.compile("sgd", "sparse_categorical_crossentropy")
-    _core.set_algorithms([_row(other, shape, other == use) for other in _TRAINED])
+def _stepper(shape: Shape, dtype: str, use: str | None, x: Any, y: Any) -> Callable[[], object]:
+    model = _model(shape, dtype)
+    _core.set_algorithms([_row(other, dtype, shape, other == use) for other in _TRAINED])
     model.train_on_batch(x, y)  # makes the plan
     return lambda: model.train_on_batch(x, y)
 
 
-def _tune_inference(shape: Shape, rounds: int) -> Entry:
+def _tune_inference(shape: Shape, dtype: str, rounds: int) -> Entry:
     x, _ = _batch(shape)
     runs: dict[bool, Callable[[], object]] = {}
     for winograd in (False, True):
-        model = _model(shape)
-        _core.set_algorithms([_row("inference", shape, winograd)])
+        model = _model(shape, dtype)
+        _core.set_algorithms([_row("inference", dtype, shape, winograd)])
         model.predict(x, verbose=0)
         runs[winograd] = lambda model=model: model.predict(x, verbose=0)  # type: ignore[misc]
     seconds = _fastest(runs, rounds)
-    return _entry("inference", shape, seconds[True], seconds[False])
+    return _entry("inference", dtype, shape, seconds[True], seconds[False])
 
 
-def _model(shape: Shape) -> Any:
+def _model(shape: Shape, dtype: str) -> Any:
     """The depthwise layer is trained, so that a gradient goes back through the convolution."""
     height, width, n_in, n_out, padding = shape
     margin = 2 if padding == "valid" else 0
-    return models.Sequential([
+    model = models.Sequential([
         layers.Input((height + margin, width + margin, n_in)),
         layers.DepthwiseConv2D(1, use_bias=False),
         layers.Conv2D(n_out, 3, padding=padding, use_bias=False),
         layers.GlobalAveragePooling2D(),
         layers.Dense(2, activation="softmax"),
     ])  # fmt: skip
+    precision = "mixed_bfloat16" if dtype == "bfloat16" else dtype
+    model.compile("sgd", "sparse_categorical_crossentropy", precision=precision)
+    return model
 
 
 def _batch(shape: Shape) -> tuple[Any, Any]:
@@ -124,10 +128,10 @@ def _fastest(runs: dict[Any, Callable[[], object]], rounds: int) -> dict[Any, fl
     return best
 
 
-def _row(use: str, shape: Shape, winograd: bool) -> Entry:
+def _row(use: str, dtype: str, shape: Shape, winograd: bool) -> Entry:
     height, width, n_in, n_out, _ = shape
-    return (use, height, width, n_in, n_out, winograd)
+    return (use, dtype, height, width, n_in, n_out, winograd)
 
 
-def _entry(use: str, shape: Shape, winograd: float, direct: float) -> Entry:
-    return _row(use, shape, winograd < direct * (1 - WORTH))
+def _entry(use: str, dtype: str, shape: Shape, winograd: float, direct: float) -> Entry:
+    return _row(use, dtype, shape, winograd < direct * (1 - WORTH))

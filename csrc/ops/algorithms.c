@@ -32,8 +32,9 @@ bool tl_algorithms_find(tl_algorithm *wanted)
     pthread_mutex_lock(&lock);
     for (size_t i = n_entries; i > 0 && !found; i--) {
         const tl_algorithm *e = &table[i - 1];
-        found = e->use == wanted->use && e->height == wanted->height &&
-                e->width == wanted->width && e->in == wanted->in && e->out == wanted->out;
+        found = e->use == wanted->use && e->dtype == wanted->dtype &&
+                e->height == wanted->height && e->width == wanted->width && e->in == wanted->in &&
+                e->out == wanted->out;
         if (found)
             wanted->winograd = e->winograd;
     }

@@ -1,6 +1,7 @@
-/* Which 3x3 convolutions run by Winograd's algorithm: a table from shapes to answers, measured on
- * some machine, in front of the rule of ops/winograd.c. No batch size is in it, so that an image's
- * bits do not depend on its neighbours. One for the process; plans made before keep theirs. */
+/* Which 3x3 convolutions run by Winograd's algorithm: a table from types and shapes to answers,
+ * measured on some machine, in front of the rule of ops/winograd.c. No batch size is in it, so
+ * that an image's bits do not depend on its neighbours. One for the process; plans made before
+ * keep theirs. */
 #ifndef TL_OPS_ALGORITHMS_H
 #define TL_OPS_ALGORITHMS_H
 
@@ -8,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/dtype.h"
 #include "base/status.h"
 
 typedef enum tl_algorithm_use {
@@ -20,6 +22,7 @@ typedef enum tl_algorithm_use {
 
 typedef struct tl_algorithm {
     tl_algorithm_use use;
+    tl_dtype dtype;        /* of what is read */
     int64_t height, width; /* of the result */
     int64_t in, out;       /* channels */
     bool winograd;         /* the answer */

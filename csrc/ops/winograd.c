@@ -55,17 +55,23 @@ static bool is_chosen(const tl_step *step, tl_algorithm_use use, const tl_tensor
                       int64_t k)
 {
     const tl_tensor *result = step->dst;
-    tl_algorithm found = {
-        use, result->dims[1], result->dims[2], step->src[0]->dims[3], result->dims[3], false};
+    tl_algorithm found = {use,
+                          step->src[0]->dtype,
+                          result->dims[1],
+                          result->dims[2],
+                          step->src[0]->dims[3],
+                          result->dims[3],
+                          false};
     if (!tl_winograd_allowed() || !is_plain_3x3(step) || c % 16 != 0 || k % 32 != 0)
         return false;
+    if (tl_algorithms_find(&found))
+        return found.winograd;
     /* a kernel that is trained is transformed each time, and direct convolutions of bfloat16 are
      * twice as fast */
-    bool bf16 = step->src[0]->dtype == TL_BF16;
-    int64_t least = use == TL_USE_INFERENCE && !bf16 ? 32 : 64;
-    if (bf16)
-        return use != TL_USE_BACKWARD_WEIGHTS && pays(dst, c, k, least);
-    return tl_algorithms_find(&found) ? found.winograd : pays(dst, c, k, least);
+    bool bf16 = found.dtype == TL_BF16;
+    if (bf16 && use == TL_USE_BACKWARD_WEIGHTS)
+        return false;
+    return pays(dst, c, k, use == TL_USE_INFERENCE && !bf16 ? 32 : 64);
 }
 
 bool tl_winograd_fits(const tl_step *step)

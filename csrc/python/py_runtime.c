@@ -112,21 +112,27 @@ static PyObject *winograd(PyObject *module, PyObject *unused)
 static const char *const uses[TL_USE_COUNT] = {"inference", "forward", "backward_data",
                                                "backward_weights"};
 
-/* One entry (use, height, width, in, out, winograd). */
+/* One entry (use, type, height, width, in, out, winograd). */
 static bool read_algorithm(PyObject *item, tl_algorithm *out)
 {
-    const char *use = NULL;
+    const char *use = NULL, *type = NULL;
     long long height, width, in, n_out;
     int winograd;
     if (!PyTuple_Check(item)) {
-        PyErr_SetString(PyExc_TypeError, "set_algorithms: an entry is a tuple of six");
+        PyErr_SetString(PyExc_TypeError, "set_algorithms: an entry is a tuple of seven");
         return false;
     }
-    if (!PyArg_ParseTuple(item, "sLLLLp", &use, &height, &width, &in, &n_out, &winograd))
+    if (!PyArg_ParseTuple(item, "ssLLLLp", &use, &type, &height, &width, &in, &n_out, &winograd))
         return false;
+    bool bf16 = strcmp(type, "bfloat16") == 0;
+    if (!bf16 && strcmp(type, "float32") != 0) {
+        PyErr_Format(PyExc_ValueError, "set_algorithms: '%s'; allowed: float32, bfloat16", type);
+        return false;
+    }
     for (int i = 0; i < TL_USE_COUNT; i++)
         if (strcmp(use, uses[i]) == 0) {
-            *out = (tl_algorithm){i, height, width, in, n_out, winograd != 0};
+            *out = (tl_algorithm){
+                i, bf16 ? TL_BF16 : TL_F32, height, width, in, n_out, winograd != 0};
             return true;
         }
     PyErr_Format(PyExc_ValueError,
@@ -176,7 +182,7 @@ static PyMethodDef functions[] = {
      "set_winograd(allowed, /)\n--\n\nAllow it, or keep all convolutions direct."},
     {"set_algorithms", set_algorithms, METH_O,
      "set_algorithms(entries, /)\n--\n\nReplace the table of measured choices: tuples (use, "
-     "height, width, in, out, winograd)."},
+     "type, height, width, in, out, winograd)."},
     {"load", load, METH_O,
      "load(path, /)\n--\n\nOpen the oneDNN library at path; once per process."},
     {"num_threads", num_threads, METH_NOARGS, "num_threads()\n--\n\nThreads of the compute team."},

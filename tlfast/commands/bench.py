@@ -93,12 +93,16 @@ def _tune(options: argparse.Namespace) -> int:
     shapes = shapes_of(options.network or NETWORKS, options.size)
     target = options.output or tuned_file()
     print(f"{len(shapes)} kinds of layers, {options.rounds} rounds each; for {target}")
-    print(f"{'result':>12}{'channels':>14}  by Winograd's algorithm")
+    print(f"{'result':>12}{'channels':>14}{'type':>10}  by Winograd's algorithm")
     entries: list[Entry] = []
     for (height, width, n_in, n_out, _), found in tune(shapes, options.rounds):
         entries += found
+        dtype = found[0][1]
         chosen = ", ".join(use for use, *_, winograd in found if winograd) or "nothing"
-        print(f"{f'{height} x {width}':>12}{f'{n_in} -> {n_out}':>14}  {chosen}", flush=True)
+        print(
+            f"{f'{height} x {width}':>12}{f'{n_in} -> {n_out}':>14}{dtype:>10}  {chosen}",
+            flush=True,
+        )
     tables = {isa: read_table(target, isa) for isa in ISAS if target.exists()}
     tables[instruction_set()] = entries  # those of other instruction sets stay
     facts = {"version": _version.__version__, "threads": str(num_threads()), "batch": str(BATCH)}
