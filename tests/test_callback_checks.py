@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import os
 import re
 import threading
 import urllib.parse
@@ -191,6 +192,48 @@ def test_the_trial_leaves_nothing_behind(model, tmp_path):
     with pytest.raises(pytest.fail.Exception):
         fit(model, callbacks.ModelCheckpoint(tmp_path / "a" / "{epoch}" / "m.keras"), Trained())
     assert [path.name for path in tmp_path.rglob("*")] == ["a"]
+
+
+# ---- an error in the middle ----------------------------------------------------------------------
+
+
+class Fails(callbacks.Callback):
+    """Raises at the end of the second epoch."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == 1:
+            raise RuntimeError("in the second epoch")
+
+
+def test_files_and_copies_go_after_an_error(model, tmp_path):
+    log = callbacks.CSVLogger(tmp_path / "log.csv")
+    board = callbacks.TensorBoard(tmp_path / "board", histogram_freq=1)
+    nan = callbacks.TerminateOnNaN()
+    backup = callbacks.BackupAndRestore(tmp_path / "b")
+    with pytest.raises(RuntimeError, match="in the second epoch"):
+        fit(model, nan, log, board, backup, Fails())
+    assert log.csv_file.closed and len((tmp_path / "log.csv").read_text().splitlines()) == 3
+    assert not _open_files(tmp_path)
+    assert nan._before is None and backup._get_state is None
+    model.evaluate(*cases.data(8), verbose=0, callbacks=[board])  # it is in no fit any more
+    assert not _open_files(tmp_path)
+
+
+def _open_files(folder):
+    links = (os.path.join("/proc/self/fd", name) for name in os.listdir("/proc/self/fd"))
+    targets = [os.readlink(link) for link in links if os.path.islink(link)]
+    return [path for path in targets if path.startswith(f"{folder}/")]
+
+
+def test_all_are_told_of_an_error_though_one_fails(model, tmp_path):
+    class Full(callbacks.Callback):
+        def _release(self):
+            raise OSError("the disk is full")
+
+    log = callbacks.CSVLogger(tmp_path / "log.csv")
+    with pytest.raises(OSError, match="the disk is full") as caught:
+        fit(model, log, Full(), Fails())
+    assert log.csv_file.closed and isinstance(caught.value.__context__, RuntimeError)
 
 
 # ---- callbacks of others -------------------------------------------------------------------------

@@ -62,12 +62,16 @@ class FitLoop:
         self._backup = _only_backup(callbacks)
         if self._backup is not None:
             train.keeps_place = True
-            self._backup._prepare(self.get_state, self._check_state, made_of())
+            self._backup._prepare(self.get_state, made_of())
 
     def run(self) -> None:
         """Train."""
+        with self._callbacks._releasing():
+            self._run()
+
+    def _run(self) -> None:
         # Looked at before callbacks begin and, for example, empty the files they write.
-        state = None if self._backup is None else self._backup._load()
+        state = None if self._backup is None else self._backup._load(self._check_state)
         self._callbacks.on_train_begin()
         if state is not None:
             self._go_on(state)

@@ -73,24 +73,17 @@ class BackupAndRestore(Callback):
         self._made_of: dict[str, Any] = {}
         self._batches_since_saving = 0
 
-    def _prepare(
-        self,
-        get_state: Callable[[], dict[str, Any]],
-        check_state: Callable[[Any, str], None],
-        made_of: dict[str, Any],
-    ) -> None:
+    def _prepare(self, get_state: Callable[[], dict[str, Any]], made_of: dict[str, Any]) -> None:
         """Take what `fit` knows of itself, before it begins.
 
         Args:
             get_state: gives the state to store.
-            check_state: raises FormatError for what is no such state.
             made_of: the fingerprint of the fit.
 
         Raises:
             OSError: the folder cannot be made, or nothing can be written in it.
         """
         self._get_state, self._made_of = get_state, made_of
-        self._check: Callable[[Any, str], None] = check_state
         self._batches_since_saving = 0
         from tlfast.saving.atomic import remove_orphans
 
@@ -101,8 +94,11 @@ class BackupAndRestore(Callback):
             )
         remove_orphans(Path(self.backup_dir))
 
-    def _load(self) -> dict[str, Any] | None:
+    def _load(self, check_state: Callable[[Any, str], None]) -> dict[str, Any] | None:
         """Return the stored state that fits this training, None where there is none.
+
+        Args:
+            check_state: raises FormatError for what is no state of this training.
 
         Raises:
             ValueError: it is of another model, or of other arguments or data.
@@ -116,7 +112,7 @@ class BackupAndRestore(Callback):
         found, path = read
         object_of({"made_of": map_of(plain), "state": anything})(found, f"{path}: it")
         self._compare(found["made_of"])
-        self._check(found["state"], f"{path}: state")
+        check_state(found["state"], f"{path}: state")
         return found["state"]
 
     def _read(self) -> tuple[dict[str, Any], Path] | None:
@@ -187,13 +183,16 @@ class BackupAndRestore(Callback):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Delete the file, unless it is to be kept; other files in the folder stay."""
-        self._get_state = None
+        self._release()
         if not self.delete_checkpoint:
             return
         for path in (self._previous, self._latest):
             path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # not empty: something of the user's is in it
             os.rmdir(self.backup_dir)
+
+    def _release(self) -> None:
+        self._get_state = None
 
 
 def _listed(texts: list[str]) -> str:

@@ -1,5 +1,6 @@
 """The callback interface, the list that drives it, and the two smallest callbacks."""
 
+import contextlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
@@ -78,6 +79,9 @@ class Callback(CheckedInit):
                 f"{type(self).__name__} has no `set_state`, so it cannot take back "
                 f"{', '.join(state)}: define both, `get_state` and `set_state`."
             )
+
+    def _release(self) -> None:
+        """Let go of open files and of copies; called when `fit` has ended, by an error too."""
 
     @property
     def model(self) -> Any:
@@ -341,6 +345,14 @@ class CallbackList(Callback):
             if getattr(callback, "_logs_learning_rate", False):
                 names.append("learning_rate")
             complete = complete and not _may_add_values(callback)
+
+    def _releasing(self) -> contextlib.ExitStack:
+        """A context at whose end all let go of files and copies, also where one of them raises."""
+        everyone = contextlib.ExitStack()
+        for callback in self.callbacks:
+            if isinstance(callback, Callback):
+                everyone.callback(callback._release)
+        return everyone
 
     def _each(
         self, hook: str, *args: int, logs: Mapping[str, Any] | None, keyword: bool = False
