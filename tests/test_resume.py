@@ -378,6 +378,20 @@ def test_other_callbacks(tmp_path):
         small(tmp_path, [Other()], save_freq=2)
 
 
+def test_only_callbacks_of_the_user_are_compared(tmp_path):
+    """The warning for other callbacks names none that tlfast adds."""
+    with pytest.raises(KeyboardInterrupt):
+        small(tmp_path, [Seen(stop_after=3)], save_freq=2)
+    latest = tmp_path / "b" / "latest.tlfast"
+    stored = state_file.read_state(latest)
+    seen, history = stored["state"]["callbacks"]
+    assert (seen[0], history[0]) == ("Seen", "History")
+    stored["state"]["callbacks"] = [history]
+    state_file.write_state(latest, stored)
+    with pytest.warns(tlfast.ResumeWarning, match="new are Seen; missing are none"):
+        small(tmp_path, [Seen()], save_freq=2)
+
+
 def test_callbacks_without_a_state_may_come_and_go(tmp_path):
     class Foreign:
         """Not a `Callback`: it has the hooks and nothing else."""

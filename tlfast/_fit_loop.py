@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from tlfast._recipe._recorder import Recorder
 from tlfast._steps import Steps
 from tlfast._warnings import ResumeWarning, user_level
 from tlfast.callbacks._backup import BackupAndRestore
@@ -36,6 +37,7 @@ class FitLoop:
         model: ready to be trained.
         train, test: batches of training and validation; `test` may be None.
         callbacks: all callbacks.
+        recorder: the one of them that writes the recipe.
         epochs: the numbers of the epochs.
         validation_freq: see `fit`.
         made_of: gives the fingerprint of this fit.
@@ -47,13 +49,14 @@ class FitLoop:
         train: Steps,
         test: Steps | None,
         callbacks: CallbackList,
+        recorder: Recorder,
         epochs: range,
         validation_freq: int | Sequence[int],
         made_of: Any,
     ) -> None:
         self._model = model
         self._train, self._test = train, test
-        self._callbacks = callbacks
+        self._callbacks, self._recorder = callbacks, recorder
         self._epoch, self._end = epochs.start, epochs.stop
         self._in_epoch = False
         self._ended = False  # a callback said so before the interruption
@@ -126,6 +129,7 @@ class FitLoop:
             "training": self._train.get_state(),
             "validation": None if self._test is None else self._test.get_state(),
             "random": get_random_state(),
+            "recipe": self._recorder.get_state(),
             "callbacks": [[_kind(one), _state(one)] for one in self._others()],
         }
 
@@ -146,6 +150,7 @@ class FitLoop:
             "training": self._train.check_state,
             "validation": anything if self._test is None else maybe(self._test.check_state),
             "random": check_random_state,
+            "recipe": self._recorder._check_state,
             "callbacks": list_of(row(text(), maybe(map_of(anything)))),
         })(value, where)  # fmt: skip
         paired, _ = self._paired(value["callbacks"])
@@ -171,6 +176,7 @@ class FitLoop:
             self._model.reset_metrics()
             self._callbacks.on_epoch_begin(self._epoch)
         self._restore_model(state)
+        self._recorder.set_state(state["recipe"])
         self._restore_callbacks(state["callbacks"])
         self._restore_data(state)
         self._logs = state["logs"]
@@ -228,7 +234,9 @@ class FitLoop:
         set_random_state(state["random"])
 
     def _others(self) -> list[Any]:
-        return [one for one in self._callbacks.callbacks if one is not self._backup]
+        """The callbacks that the user gave, or could have given."""
+        own = {id(self._backup), id(self._recorder)}
+        return [one for one in self._callbacks.callbacks if id(one) not in own]
 
 
 def _only_backup(callbacks: CallbackList) -> BackupAndRestore | None:

@@ -340,7 +340,7 @@ class Trainer(FineTuning, BatchCalls, StepCosts):
                 fingerprint, self, source, validation, validation_freq, class_weight
             )
             FitLoop(
-                self, train, test, callbacks, epoch_numbers, validation_freq, made_of
+                self, train, test, callbacks, recorder, epoch_numbers, validation_freq, made_of
             ).run()
             whole = True
         finally:
