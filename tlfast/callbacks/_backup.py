@@ -22,7 +22,7 @@ class BackupAndRestore(Callback):
     the other callbacks, order and augmentation of the data, dropout, running metrics and the
     history are in the file, which is replaced in one step. Callbacks of your own are stored through
     `get_state` and `set_state` (see `Callback`); what a callback without them has counted is its
-    own business. The file holds no path and no file name, except of images skipped as unreadable.
+    own business. The file holds no path and no file name.
 
     Args:
         backup_dir: folder for the file; made if missing.
