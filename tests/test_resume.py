@@ -459,6 +459,27 @@ def test_a_state_that_cannot_be_stored_is_named(tmp_path):
         small(tmp_path, [seen], save_freq=1)
 
 
+def test_best_weights_that_are_whole_numbers(tmp_path):
+    """Normalization counts what it has seen, in an int64 weight."""
+    x, y = arrays()
+
+    def fit(*more):
+        counting = layers.Normalization()
+        counting.adapt(x)
+        model = keras.Sequential(
+            [layers.Input((SIZE, SIZE, 3)), counting, layers.Flatten(), layers.Dense(1)]
+        )
+        model.compile(keras.optimizers.SGD(1e-5), "mse")
+        stop = callbacks.EarlyStopping("loss", patience=9, restore_best_weights=True)
+        backup = callbacks.BackupAndRestore(tmp_path / "b", save_freq=1)
+        model.fit(x, y, batch_size=10, epochs=3, verbose=0, callbacks=[backup, stop, *more])
+        return model
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(Seen(stop_after=5))
+    assert "int64" in [weight.dtype for weight in fit(Seen()).weights]
+
+
 # ---- what does not fit, what is damaged ----------------------------------------------------------
 
 

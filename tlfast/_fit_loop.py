@@ -24,6 +24,7 @@ from tlfast.saving.checks import (
     one_of,
     row,
     text,
+    weights_of,
     whole,
 )
 
@@ -138,12 +139,11 @@ class FitLoop:
         from tlfast._random_state import check_random_state
 
         model = self._model
-        weights = [array(tuple(weight.shape), "biuf") for weight in model.weights]
         seed = whole(-(1 << 63), 1 << 63)
         inside = isinstance(value, dict) and value.get("in_epoch") is True
         object_of({
             "epoch": COUNT, "in_epoch": flag, "stop_training": flag, "logs": map_of(anything),
-            "weights": row(*weights),
+            "weights": weights_of(model),
             "seeds": row(*[seed] * len(_random_layers(model))),
             "optimizer": partial(model.optimizer._check_state, weights=model.weights),
             "metrics": self._check_metrics if inside else one_of(None),
