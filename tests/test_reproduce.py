@@ -207,6 +207,24 @@ def test_checkpoints_in_the_middle_of_a_fit(arrays, tmp_path, capsys, freq):
     assert status == 0, printed
 
 
+def test_arguments_that_are_numbers_of_numpy(arrays, tmp_path, capsys):
+    """Counts and rates are often computed; the file is written as JSON."""
+    x, y, file = arrays
+    whole, model = np.int64, small_model()
+    data = tlfast.data.Dataset.from_tensor_slices((x, y)).skip(whole(2)).take(whole(15))
+    stop = keras.callbacks.EarlyStopping("loss", patience=whole(5), baseline=np.float32(9))
+    backup = keras.callbacks.BackupAndRestore(tmp_path / "b", save_freq=1)
+    model.fit(
+        data.shuffle(whole(20), seed=3).batch(whole(4)).repeat(whole(2)), epochs=whole(2),
+        validation_data=(x, y), validation_freq=[whole(2)], steps_per_epoch=whole(3),
+        class_weight={whole(0): np.float32(2)}, callbacks=[stop, backup], verbose=0,
+    )  # fmt: skip
+    model.fit(x, y, validation_split=np.float32(0.25), batch_size=whole(5), verbose=0)
+    model.save(tmp_path / "m.keras")
+    status, printed = reproduce(capsys, tmp_path / "m.keras", "--arrays", file)
+    assert status == 0, printed
+
+
 def test_start_values_from_a_file(arrays, tmp_path, capsys):
     x, y, file = arrays
     source = small_model(3)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tlfast._recipe import _hashes
-from tlfast._recipe._describe import Description
+from tlfast._recipe._describe import Description, plain
 from tlfast._recipe._schema import FORMAT, check, is_readable
 from tlfast._rows import unpacked
 from tlfast.callbacks._base import Callback
@@ -200,10 +200,7 @@ class Recorder(Callback):
         made: dict[str, Any] = {}
         for name in _ARGUMENTS:
             value = self._arguments[name]
-            if isinstance(value, (set, frozenset)):
-                value = sorted(value)
-            value = list(value) if isinstance(value, tuple) else value
-            made[name] = value.item() if isinstance(value, np.generic) else value
+            made[name] = plain(sorted(value) if isinstance(value, (set, frozenset)) else value)
         weight = self._arguments["class_weight"]
         made["class_weight"] = (
             None if weight is None else [[int(k), float(v)] for k, v in weight.items()]
@@ -227,7 +224,7 @@ class Recorder(Callback):
         for callback in self._callbacks:
             name = _own_name(callback)
             if name == "EarlyStopping":
-                config = {key: getattr(callback, key) for key in EARLY_STOPPING}
+                config = {key: plain(getattr(callback, key)) for key in EARLY_STOPPING}
                 config["min_delta"] = abs(config["min_delta"])
                 found.append({"name": name, "config": config})
             elif name == "TerminateOnNaN":
