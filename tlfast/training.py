@@ -642,7 +642,7 @@ class Trainer(FineTuning, BatchCalls, StepCosts):
         names = ["loss", *(tracker.name for tracker in self._losses.trackers)]
         names += self._compile_metrics.expected_names(self._output_names_or_default())
         values = [f"val_{name}" for name in names] if validated else []
-        often = all(is_due(epoch, validation_freq) for epoch in epochs)
+        often = validation_freq == 1 or all(is_due(epoch, validation_freq) for epoch in epochs)
         if often:
             callbacks.check_monitors(names + values)
         else:

@@ -68,7 +68,7 @@ def dump_record(model: Any) -> str:
     if "recipe" in record:
         from tlfast._recipe import _recorder
 
-        record["recipe"] = _recorder.sealed(model, MAX_BYTES // 2)
+        record["recipe"] = _recorder.sealed(model)
     logs = getattr(getattr(model, "history", None), "history", None)
     if logs:
         record["history"] = {key: [float(value) for value in row] for key, row in logs.items()}
