@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tlfast import keras, layers, saving
+from tlfast import callbacks, keras, layers, saving
 from tlfast.models import Model, Sequential
 from tlfast.saving import atomic
 from tlfast.saving.errors import FormatError
@@ -263,6 +263,23 @@ def test_record_of_a_training(tmp_path, image_tree, ending):
     del record["recipe"]  # tests/test_reproduce.py
     assert record == {"class_names": ["cat", "dog"], "history": history}
     assert set(history) == {"loss", "accuracy"}
+
+
+def test_whatever_was_logged_can_be_saved(tmp_path):
+    class Logs(callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            logs.update(note="so far so good", each=np.arange(3), rate=np.float32(0.5))
+
+    model = Sequential([layers.Input((3,)), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    model.fit(np.ones((8, 3)), np.ones(8), epochs=2, verbose=0, callbacks=[Logs()])
+    model.save(tmp_path / "m.keras")
+    record = saving.get_record(saving.load_model(tmp_path / "m.keras"))
+    assert record["history"] == {"loss": model.history.history["loss"], "rate": [0.5, 0.5]}
+    model.history.history["loss"] *= 200_000  # longer than a record may be
+    model.save(tmp_path / "m.keras")
+    record = saving.get_record(saving.load_model(tmp_path / "m.keras"))
+    assert "history" not in record and record["recipe"]["fits"]
 
 
 def test_lazy_weights_stay_lazy(tmp_path):
