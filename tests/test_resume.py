@@ -439,6 +439,20 @@ def test_callbacks_without_a_state_may_come_and_go(tmp_path):
     small(tmp_path, [Foreign(), Seen()], save_freq=2)
 
 
+def test_a_state_that_nobody_takes_back(tmp_path):
+    class Foreign:
+        def on_epoch_end(self, epoch, logs):
+            pass
+
+        def get_state(self):
+            return {"batches": 3}
+
+    with pytest.raises(KeyboardInterrupt):
+        small(tmp_path, [Foreign(), Seen(stop_after=3)], save_freq=2)
+    with pytest.raises(ValueError, match="Foreign has no `set_state`.*take back batches"):
+        small(tmp_path, [Foreign(), Seen()], save_freq=2)
+
+
 def test_a_callback_that_ended_the_training_has_ended_it(tmp_path):
     class Stop(callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):

@@ -10,7 +10,7 @@ from tlfast._recipe._recorder import Recorder
 from tlfast._steps import Steps
 from tlfast._warnings import ResumeWarning, user_level
 from tlfast.callbacks._backup import BackupAndRestore
-from tlfast.callbacks._base import CallbackList
+from tlfast.callbacks._base import CallbackList, no_set_state
 from tlfast.saving.checks import (
     COUNT,
     Check,
@@ -205,8 +205,8 @@ class FitLoop:
         for callback, found in paired:
             if found is None:
                 new += [_kind(callback)] * bool(_state(callback))
-            elif found[1] is not None and hasattr(callback, "set_state"):
-                callback.set_state(found[1])
+            elif found[1] is not None:
+                _take_state(callback, found[1])
         gone = [kind for kind, value in left if value]
         if new or gone:
             warnings.warn(
@@ -255,6 +255,13 @@ def _kind(callback: Any) -> str:
 def _state(callback: Any) -> dict[str, Any] | None:
     """What a callback counts; None for one that does not say."""
     return callback.get_state() if hasattr(callback, "get_state") else None
+
+
+def _take_state(callback: Any, state: dict[str, Any]) -> None:
+    if hasattr(callback, "set_state"):
+        callback.set_state(state)
+    elif state:
+        raise no_set_state(callback, state)
 
 
 def _check_of(callback: Any) -> Check:

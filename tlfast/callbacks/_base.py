@@ -75,10 +75,7 @@ class Callback(CheckedInit):
             ValueError: there is something to take back, and the class does not say how.
         """
         if state:
-            raise ValueError(
-                f"{type(self).__name__} has no `set_state`, so it cannot take back "
-                f"{', '.join(state)}: define both, `get_state` and `set_state`."
-            )
+            raise no_set_state(self, state)
 
     def _release(self) -> None:
         """Let go of open files and of copies; called when `fit` has ended, by an error too."""
@@ -137,6 +134,14 @@ class Callback(CheckedInit):
 
     def on_predict_end(self, logs: dict[str, Any] | None = None) -> None:
         """Called at the end of `predict`."""
+
+
+def no_set_state(callback: object, state: Mapping[str, Any]) -> ValueError:
+    """The error for a callback that tells its state and does not take it back."""
+    return ValueError(
+        f"{type(callback).__name__} has no `set_state`, so it cannot take back "
+        f"{', '.join(state)}: define both, `get_state` and `set_state`."
+    )
 
 
 def check_state(callback: Callback, state: Mapping[str, Any], names: Collection[str]) -> None:
