@@ -4,6 +4,7 @@ import http.server
 import json
 import os
 import re
+import socket
 import threading
 import urllib.parse
 
@@ -385,6 +386,24 @@ def test_remote_monitor_without_a_server(model, server):
     message = re.escape(f"Could not reach RemoteMonitor root server at {gone}")
     with pytest.warns(UserWarning, match=message):
         fit(model, callbacks.RemoteMonitor(gone), epochs=1)
+
+
+@pytest.mark.loopback
+def test_remote_monitor_and_a_server_that_speaks_something_else(model):
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer():
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(1 << 16)
+                connection.sendall(b"220 mail.example ready\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        root = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        with pytest.warns(UserWarning, match="Could not reach RemoteMonitor root server.*220 mail"):
+            fit(model, callbacks.RemoteMonitor(root), epochs=1)
+        thread.join()
 
 
 def test_remote_monitor_takes_addresses_of_the_web_only():
