@@ -141,6 +141,21 @@ def test_file_names_that_cannot_be_made(model, options, kwargs, message):
 
 
 @pytest.mark.parametrize(
+    "name", ["m-{}", "m-{", "m}", "m-{loss:d}", "m-{loss.best}", "m-{loss[0]}"]
+)
+def test_file_names_that_are_no_format(model, name):
+    checkpoint = callbacks.ModelCheckpoint(f"{name}.keras")
+    with pytest.raises(ValueError, match=rf"{re.escape(name)}.keras\". Reason: .*{{epoch:02d}}"):
+        fit(model, Trained(), checkpoint)
+
+
+def test_no_format_where_others_may_add_values(model):
+    adds = callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: logs.update(mine=1.0))
+    with pytest.raises(ValueError, match="m}.keras.. Reason: .*{epoch:02d}"):
+        fit(model, adds, Trained(), callbacks.ModelCheckpoint("m}.keras"))
+
+
+@pytest.mark.parametrize(
     ("name", "options", "kwargs"),
     [
         ("{epoch}-{val_acc:.2f}.keras", {}, {}),
