@@ -11,7 +11,7 @@ from tlfast.saving.atomic import replacing
 from tlfast.saving.building import build_model, compile_model
 from tlfast.saving.config_json import parse_json
 from tlfast.saving.errors import FormatError
-from tlfast.saving.hdf5_read import SIGNATURE, Dataset, File
+from tlfast.saving.hdf5_read import SIGNATURE, File
 from tlfast.saving.hdf5_write import Group, Image, lay_out, on_their_way
 from tlfast.saving.record import (
     KEY,
@@ -302,9 +302,10 @@ def _load_into(file: File, model: Any, where: str, skip: bool, by_name: bool) ->
             f"{where}: by_name=True works with Keras' older HDF5 layout only; this file names its "
             "weights by class and number"
         )
-    weights_h5.read_weights(file.root, model, where, skip)
     stored = file.root.group("optimizer/vars")
     optimizer = getattr(model, "optimizer", None)
+    values = None
     if stored is not None and optimizer is not None and optimizer.built:
-        datasets: list[Dataset] = weights_h5.read_vars(stored)
-        weights_h5.read_optimizer(datasets, model, where)
+        values = weights_h5.optimizer_values(weights_h5.read_vars(stored), model, where)
+    weights_h5.read_weights(file.root, model, where, skip)
+    weights_h5.set_optimizer(model, values)
