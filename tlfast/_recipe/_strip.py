@@ -107,6 +107,8 @@ def _copy(group: Group, copy: Any) -> None:
 
 
 def _copy_attributes(found: Group | Dataset, copy: Any) -> None:
+    import h5py
+
     for name in found.attrs:
         if name == KEY:
             continue  # never written: libhdf5 would leave the bytes of a deleted one in the file
@@ -115,4 +117,4 @@ def _copy_attributes(found: Group | Dataset, copy: Any) -> None:
             continue  # it was read, and is written, as float32
         if isinstance(value, list):
             value = np.asarray([text.encode() for text in value])
-        copy.attrs[name] = value
+        copy.attrs[name] = h5py.Empty("f4") if value is None else value  # of no type in particular
