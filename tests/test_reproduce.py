@@ -118,6 +118,19 @@ def test_json(arrays, tmp_path, capsys):
     assert found["difference"] is None and len(found["sha256"]) == 64
 
 
+def test_nobody_reads_the_output(arrays, tmp_path):
+    x, y, file = arrays
+    model = small_model()
+    model.fit(x, y, verbose=0)
+    model.save(tmp_path / "m.keras")
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "tlfast", "reproduce", tmp_path / "m.keras", "--arrays", file]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
 def test_settings_are_put_back(arrays, tmp_path, capsys):
     x, y, file = arrays
     tlfast.set_exact(True)
