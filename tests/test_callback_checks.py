@@ -184,6 +184,7 @@ def test_monitor_of_a_checkpoint_between_epochs(model, tmp_path):
         lambda path: callbacks.ModelCheckpoint(path / "deep" / "m-{epoch}.keras"),
         lambda path: callbacks.CSVLogger(path / "log.csv"),
         lambda path: callbacks.TensorBoard(path / "logs"),
+        lambda path: callbacks.BackupAndRestore(path / "backup"),
     ],
 )
 @pytest.mark.parametrize("where", ["a file", "no folder can be made"])

@@ -10,6 +10,7 @@ from typing import Any
 
 from tlfast._warnings import ResumeWarning, user_level
 from tlfast.callbacks._base import Callback
+from tlfast.callbacks._folders import prepare_folder
 
 _log = logging.getLogger("tlfast")
 _LISTED = 8  # differences named in a message
@@ -87,11 +88,7 @@ class BackupAndRestore(Callback):
         self._batches_since_saving = 0
         from tlfast.saving.atomic import remove_orphans
 
-        os.makedirs(self.backup_dir, exist_ok=True)
-        if not os.access(self.backup_dir, os.W_OK | os.X_OK):
-            raise PermissionError(
-                13, "BackupAndRestore cannot write in this folder", self.backup_dir
-            )
+        prepare_folder(f"BackupAndRestore({self.backup_dir!r})", self.backup_dir)
         remove_orphans(Path(self.backup_dir))
 
     def _load(self, check_state: Callable[[Any, str], None]) -> dict[str, Any] | None:
