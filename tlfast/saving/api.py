@@ -185,15 +185,14 @@ def load_model(
             "save the model as `.keras` first"
         )
     with open_source(path) as source:
-        head = source.read(0, min(8, source.size))
-        if head[:4] == b"PK\x03\x04":
+        if source.head.startswith(archive.SIGNATURE):
             return _load_archive(source, custom_objects, compile)
-        if head == SIGNATURE:
+        if source.head == SIGNATURE:
             return _load_legacy(source, custom_objects, compile)
-    raise FormatError(
-        f"{path}: neither a `.keras` nor an HDF5 file (it starts with {head!r}); was the download "
-        "cut short, or is it a web page?"
-    )
+        raise FormatError(
+            f"{path}: neither a `.keras` nor an HDF5 file (it starts with {source.head!r}); was "
+            "the download cut short, or is it a web page?"
+        )
 
 
 def _load_archive(source: Source, custom_objects: dict[str, Any] | None, compiled: bool) -> Any:
@@ -272,17 +271,16 @@ def load_weights(
     _check_built(model)
     with open_source(filepath) as source:
         where = source.name
-        head = source.read(0, min(8, source.size))
         record: object = None
-        if head[:4] == b"PK\x03\x04":
+        if source.head.startswith(archive.SIGNATURE):
             members = archive.read_archive(source)
             record = _metadata(members, where).get(KEY)
             opened = File(members[archive.WEIGHTS], f"{where}: {archive.WEIGHTS}")
-        elif head == SIGNATURE:
+        elif source.head == SIGNATURE:
             opened = File(source)
         else:
             raise FormatError(
-                f"{where}: neither an HDF5 nor a `.keras` file (it starts with {head!r})"
+                f"{where}: neither an HDF5 nor a `.keras` file (it starts with {source.head!r})"
             )
         with opened as file:
             record = record or file.root.attrs.get(KEY)

@@ -13,6 +13,7 @@ from tlfast.saving.errors import FormatError
 from tlfast.saving.hdf5_write import on_their_way
 from tlfast.saving.source import Source
 
+SIGNATURE = b"PK\x03\x04"
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 # Keras stores without compression; a few times is a file re-packed by another tool.
 _MAX_EXPANSION = 100
