@@ -160,6 +160,8 @@ def test_what_no_file_can_hold_is_said(tree):
         model.predict(tree)
     with pytest.raises(ValueError, match="steps=1 does not go with image files"):
         model.predict(files(tree), steps=1)
+    with pytest.raises(ValueError, match="`batch_size` is a number of rows.*got -1"):
+        model.predict(files(tree), batch_size=-1)
     with pytest.raises(FileNotFoundError):
         model.predict(tree / "none.jpg", verbose=0)
     (tree / "page.jpg").write_text("<html>")

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tlfast import _class_names, _targets
+from tlfast._arguments import check_batch_size
 from tlfast.data._pipeline import KEY, Pipeline, stored_pipeline
 from tlfast.saving.record import get_record
 
@@ -80,6 +81,7 @@ def predict_files(model: Any, x: Any, batch_size: int | None, **options: Any) ->
     Raises:
         ValueError: the model does not say how to read a file, or is none of image classes.
     """
+    check_batch_size(batch_size)
     paths = [os.fspath(path) for path in (x if isinstance(x, (list, tuple)) else [x])]
     _check_files(paths)
     pipeline = _pipeline(model)
