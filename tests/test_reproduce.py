@@ -487,12 +487,17 @@ def test_missing_pieces_are_named(arrays, tmp_path, capsys):
     model.save(tmp_path / "m.keras")
     status, printed = reproduce(capsys, tmp_path / "m.keras")
     assert status == 2 and "--arrays FILE.npz" in printed and "(20, 6)" in printed
-    (tmp_path / "no.npz").write_bytes(b"PK")
-    assert reproduce(capsys, tmp_path / "m.keras", "--arrays", tmp_path / "no.npz")[0] == 2
+    whole = (tmp_path / "arrays.npz").read_bytes()
+    for damaged in (b"PK", b"PK\3\4" + bytes(100), whole[:-9], whole[:300] + b"?" + whole[301:]):
+        (tmp_path / "no.npz").write_bytes(damaged)
+        status, printed = reproduce(capsys, tmp_path / "m.keras", "--arrays", tmp_path / "no.npz")
+        assert status == 2 and "no.npz: not an .npz or .npy file of plain arrays" in printed
     assert reproduce(capsys, tmp_path / "nothing.keras")[0] == 2
     made.frozen(tmp_path).save(tmp_path / "f.keras")
     status, printed = reproduce(capsys, tmp_path / "f.keras")
     assert status == 2 and "--data DIR" in printed
+    status, printed = reproduce(capsys, tmp_path / "f.keras", "--data", tmp_path / "nowhere")
+    assert status == 2 and "nowhere: there is no such folder" in printed
 
 
 # ---- recipes from files ------------------------------------------------------------------------
