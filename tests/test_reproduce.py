@@ -649,7 +649,16 @@ def test_ctrl_c_while_hashes_are_waited_for(arrays, tmp_path, monkeypatch):
     assert len(recipe_of(model)["fits"][0]["data"]["x"]["hash"]) == 32
 
 
-def _raise_interrupt(self):
+def test_ctrl_c_while_a_fit_ends(arrays, monkeypatch):
+    model = small_model()
+    with monkeypatch.context() as patch:
+        patch.setattr(_recorder.Recorder, "close", _raise_interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(*arrays[:2], verbose=0)
+    assert model._training_steps is None and not model._engine._keeps
+
+
+def _raise_interrupt(self, *arguments):
     raise KeyboardInterrupt
 
 

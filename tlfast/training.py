@@ -344,12 +344,12 @@ class Trainer(FineTuning, BatchCalls, StepCosts):
             ).run()
             whole = True
         finally:
-            recorder.close(whole)
             self._training_steps = None
             self._engine.end_fit()
             train.close()
             if test:
                 test.close()
+            recorder.close(whole)  # it reads all weights; a second Ctrl-C may end that
         train.report_bad()
         if test:
             test.report_bad()
