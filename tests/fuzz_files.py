@@ -170,18 +170,13 @@ def _training(folder: Path, epochs: int, save_freq: int) -> Any:
     model.compile("adam", "binary_crossentropy", metrics=["accuracy", "AUC"])
     x, y = np.ones((6, 3), "f4"), np.array([0.0, 1] * 3)
     data = Dataset.from_tensor_slices((x, y)).shuffle(4).batch(2)
-    logger = keras.callbacks.CSVLogger(folder / "log.csv")
     callbacks = [
         keras.callbacks.EarlyStopping("loss", patience=9, restore_best_weights=True),
         keras.callbacks.ReduceLROnPlateau("loss"),
-        logger,
+        keras.callbacks.CSVLogger(folder / "log.csv"),
         keras.callbacks.BackupAndRestore(folder, save_freq, delete_checkpoint=False),
     ]
-    try:
-        model.fit(data, validation_data=(x, y), epochs=epochs, verbose=0, callbacks=callbacks)
-    finally:
-        if logger.csv_file is not None:
-            logger.csv_file.close()
+    model.fit(data, validation_data=(x, y), epochs=epochs, verbose=0, callbacks=callbacks)
     return model
 
 

@@ -6,8 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -175,6 +177,7 @@ def test_two_writers(tmp_path, name):
 def test_two_processes(tmp_path):
     code = """
 import sys
+import tempfile
 from tlfast.saving.atomic import replacing
 for n in range(100):
     with replacing(sys.argv[1]) as file:
@@ -326,6 +329,30 @@ def test_orphans(tmp_path):
         file.write(b"x")
     left = set(os.listdir(tmp_path)) - {"f"}
     assert left == {names[key] for key in ("alive", "elsewhere", "not ours")}
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+def test_orphans_of_another_user_stay(tmp_path):
+    """In a shared folder (/tmp) nobody may delete the files of others."""
+    done = subprocess.Popen([sys.executable, "-c", ""])
+    done.wait()
+    with tempfile.TemporaryDirectory() as name:  # one that every user reaches
+        shared = Path(name)
+        shared.chmod(0o1777)
+        orphan = shared / f".f.{atomic._machine()}-{done.pid}-01234567.part"
+        orphan.write_text("")
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                os.setuid(65534)
+                with replacing(shared / "f") as file:
+                    file.write(b"x")
+                status = 0
+            finally:
+                os._exit(status)
+        assert os.waitpid(child, 0)[1] == 0
+        assert (shared / "f").read_bytes() == b"x" and orphan.exists()
 
 
 def test_long_names(tmp_path):

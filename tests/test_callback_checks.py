@@ -2,7 +2,9 @@
 
 import http.server
 import json
+import os
 import re
+import socket
 import threading
 import urllib.parse
 
@@ -139,6 +141,21 @@ def test_file_names_that_cannot_be_made(model, options, kwargs, message):
 
 
 @pytest.mark.parametrize(
+    "name", ["m-{}", "m-{", "m}", "m-{loss:d}", "m-{loss.best}", "m-{loss[0]}"]
+)
+def test_file_names_that_are_no_format(model, name):
+    checkpoint = callbacks.ModelCheckpoint(f"{name}.keras")
+    with pytest.raises(ValueError, match=rf"{re.escape(name)}.keras\". Reason: .*{{epoch:02d}}"):
+        fit(model, Trained(), checkpoint)
+
+
+def test_no_format_where_others_may_add_values(model):
+    adds = callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: logs.update(mine=1.0))
+    with pytest.raises(ValueError, match="m}.keras.. Reason: .*{epoch:02d}"):
+        fit(model, adds, Trained(), callbacks.ModelCheckpoint("m}.keras"))
+
+
+@pytest.mark.parametrize(
     ("name", "options", "kwargs"),
     [
         ("{epoch}-{val_acc:.2f}.keras", {}, {}),
@@ -167,6 +184,7 @@ def test_monitor_of_a_checkpoint_between_epochs(model, tmp_path):
         lambda path: callbacks.ModelCheckpoint(path / "deep" / "m-{epoch}.keras"),
         lambda path: callbacks.CSVLogger(path / "log.csv"),
         lambda path: callbacks.TensorBoard(path / "logs"),
+        lambda path: callbacks.BackupAndRestore(path / "backup"),
     ],
 )
 @pytest.mark.parametrize("where", ["a file", "no folder can be made"])
@@ -191,6 +209,48 @@ def test_the_trial_leaves_nothing_behind(model, tmp_path):
     with pytest.raises(pytest.fail.Exception):
         fit(model, callbacks.ModelCheckpoint(tmp_path / "a" / "{epoch}" / "m.keras"), Trained())
     assert [path.name for path in tmp_path.rglob("*")] == ["a"]
+
+
+# ---- an error in the middle ----------------------------------------------------------------------
+
+
+class Fails(callbacks.Callback):
+    """Raises at the end of the second epoch."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == 1:
+            raise RuntimeError("in the second epoch")
+
+
+def test_files_and_copies_go_after_an_error(model, tmp_path):
+    log = callbacks.CSVLogger(tmp_path / "log.csv")
+    board = callbacks.TensorBoard(tmp_path / "board", histogram_freq=1)
+    nan = callbacks.TerminateOnNaN()
+    backup = callbacks.BackupAndRestore(tmp_path / "b")
+    with pytest.raises(RuntimeError, match="in the second epoch"):
+        fit(model, nan, log, board, backup, Fails())
+    assert log.csv_file.closed and len((tmp_path / "log.csv").read_text().splitlines()) == 3
+    assert not _open_files(tmp_path)
+    assert nan._before is None and backup._get_state is None
+    model.evaluate(*cases.data(8), verbose=0, callbacks=[board])  # it is in no fit any more
+    assert not _open_files(tmp_path)
+
+
+def _open_files(folder):
+    links = (os.path.join("/proc/self/fd", name) for name in os.listdir("/proc/self/fd"))
+    targets = [os.readlink(link) for link in links if os.path.islink(link)]
+    return [path for path in targets if path.startswith(f"{folder}/")]
+
+
+def test_all_are_told_of_an_error_though_one_fails(model, tmp_path):
+    class Full(callbacks.Callback):
+        def _release(self):
+            raise OSError("the disk is full")
+
+    log = callbacks.CSVLogger(tmp_path / "log.csv")
+    with pytest.raises(OSError, match="the disk is full") as caught:
+        fit(model, log, Full(), Fails())
+    assert log.csv_file.closed and isinstance(caught.value.__context__, RuntimeError)
 
 
 # ---- callbacks of others -------------------------------------------------------------------------
@@ -342,6 +402,24 @@ def test_remote_monitor_without_a_server(model, server):
     message = re.escape(f"Could not reach RemoteMonitor root server at {gone}")
     with pytest.warns(UserWarning, match=message):
         fit(model, callbacks.RemoteMonitor(gone), epochs=1)
+
+
+@pytest.mark.loopback
+def test_remote_monitor_and_a_server_that_speaks_something_else(model):
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer():
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(1 << 16)
+                connection.sendall(b"220 mail.example ready\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        root = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        with pytest.warns(UserWarning, match="Could not reach RemoteMonitor root server.*220 mail"):
+            fit(model, callbacks.RemoteMonitor(root), epochs=1)
+        thread.join()
 
 
 def test_remote_monitor_takes_addresses_of_the_web_only():

@@ -133,6 +133,35 @@ def test_unknown_words(capsys):
     assert stopped.value.code == 2 and "demo" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_nobody_reads_the_output(unbuffered):
+    """As in `tlfast weights list | head`: no message, and the status that shells give."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "tlfast", "weights", "list"]
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, env=environment)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_a_full_disk_is_one_sentence():
+    command = [sys.executable, "-m", "tlfast", "weights", "list"]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    first, *_ = done.stderr.splitlines()
+    assert done.returncode != 0 and first == "tlfast: [Errno 28] No space left on device"
+
+
+def test_another_pipe_is_a_message(monkeypatch, capsys):
+    reading, writing = os.pipe()
+    os.close(reading)
+    monkeypatch.setattr("tlfast._cache.cache_folder", lambda: os.write(writing, b"x"))
+    assert cli.main(["cache", "dir"]) == 1
+    assert capsys.readouterr().err == "tlfast: [Errno 32] Broken pipe\n"
+    os.close(writing)
+
+
 def run_demo(*words, timeout=1500):
     command = [sys.executable, "-m", "tlfast.cli", "demo", *words]
     environment = {**os.environ, "TLFAST_OFFLINE": "1"}

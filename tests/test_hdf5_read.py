@@ -147,6 +147,21 @@ def test_deflate_bomb_in_one_chunk(tmp_path: Path) -> None:
             found.read((1000,))
 
 
+def test_chunks_beside_their_grid(tmp_path: Path) -> None:
+    """They would leave a part of the array as it was allocated."""
+    path = tmp_path / "f.h5"
+    with h5py.File(path, "w", libver="earliest") as f:
+        f.create_dataset("w", data=np.arange(6, dtype="f4"), chunks=(3,))
+    content = path.read_bytes()
+    second = struct.pack("<IIQQ", 12, 0, 3, 0)  # bytes, filters, offset, offset in an element
+    assert content.count(second) == 1
+    for offset in (1, 2, 4, 5):
+        moved = struct.pack("<IIQQ", 12, 0, offset, 0)
+        with File(content.replace(second, moved)) as file:
+            with pytest.raises(FormatError, match="chunk index is damaged"):
+                file.root.dataset("w").read()
+
+
 def test_refused_content(tmp_path: Path) -> None:
     path, other = tmp_path / "x.h5", tmp_path / "secret.bin"
     other.write_bytes(bytes(40))

@@ -100,6 +100,41 @@ def test_one_output_tells_two_classes_apart(image_tree, activation, score, name,
     assert str(answer).endswith("(75.0%)" if activation else "(1.5)")
 
 
+def test_names_that_do_not_fit_the_outputs(tree):
+    """More outputs than classes of the folder; a record with more names than outputs."""
+    model = small_model(5)
+    model.fit(folder(tree), verbose=0)
+    answer = model.predict(files(tree)[0], verbose=0)
+    assert sorted(name for name, _ in answer.top()) == sorted([*model.class_names, "3", "4"])
+    saving.get_record(model)["class_names"] = list("abcdef")
+    with pytest.raises(ValueError, match="tells 5 classes apart and has 6 class_names"):
+        model.predict(files(tree)[0], verbose=0)
+
+
+def test_how_an_answer_is_asked(tree):
+    model = small_model()
+    model.fit(folder(tree), verbose=0)
+    answer = model.predict(files(tree)[0], verbose=0)
+    assert answer.top(0) == [] and len(answer.top(9)) == 3
+    with pytest.raises(ValueError, match=r"top\(k=-1\): `k` is a number of classes"):
+        answer.top(-1)
+    assert np.asarray(answer, copy=False) is answer.scores
+    assert np.array(answer) is not answer.scores
+    with pytest.raises(ValueError, match="copy"):
+        np.asarray(answer, np.float64, copy=False)
+
+
+def test_stopped_by_a_callback(tree):
+    class Stop(keras.callbacks.Callback):
+        def on_predict_batch_end(self, batch, logs=None):
+            self.model.stop_predicting = True
+
+    model = small_model()
+    model.fit(folder(tree), verbose=0)
+    some = model.predict(files(tree), batch_size=2, verbose=0, callbacks=[Stop()])
+    assert [answer.path for answer in some] == [str(path) for path in files(tree)[:2]]
+
+
 def test_arrays_are_answered_as_before(tree):
     model = small_model()
     model.fit(folder(tree), verbose=0)
@@ -125,6 +160,8 @@ def test_what_no_file_can_hold_is_said(tree):
         model.predict(tree)
     with pytest.raises(ValueError, match="steps=1 does not go with image files"):
         model.predict(files(tree), steps=1)
+    with pytest.raises(ValueError, match="`batch_size` is a number of rows.*got -1"):
+        model.predict(files(tree), batch_size=-1)
     with pytest.raises(FileNotFoundError):
         model.predict(tree / "none.jpg", verbose=0)
     (tree / "page.jpg").write_text("<html>")

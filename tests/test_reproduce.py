@@ -1,5 +1,6 @@
 """`tlfast reproduce`: recipes in files, trainings done again, and what stands in the way."""
 
+import contextlib
 import json
 import os
 import random
@@ -20,7 +21,7 @@ from tlfast.keras import layers
 
 import tlfast
 from tlfast import _core, cli, keras
-from tlfast._recipe import _describe, _hashes, _schema
+from tlfast._recipe import _describe, _hashes, _recorder, _schema
 from tlfast.saving import FormatError, get_record, load_model
 
 
@@ -117,6 +118,19 @@ def test_json(arrays, tmp_path, capsys):
     assert found["difference"] is None and len(found["sha256"]) == 64
 
 
+def test_nobody_reads_the_output(arrays, tmp_path):
+    x, y, file = arrays
+    model = small_model()
+    model.fit(x, y, verbose=0)
+    model.save(tmp_path / "m.keras")
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "tlfast", "reproduce", tmp_path / "m.keras", "--arrays", file]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
 def test_settings_are_put_back(arrays, tmp_path, capsys):
     x, y, file = arrays
     tlfast.set_exact(True)
@@ -204,6 +218,24 @@ def test_checkpoints_in_the_middle_of_a_fit(arrays, tmp_path, capsys, freq):
     again.fit(x, y, epochs=1, verbose=0)
     again.save(tmp_path / "on.keras")
     status, printed = reproduce(capsys, tmp_path / "on.keras", "--arrays", file)
+    assert status == 0, printed
+
+
+def test_arguments_that_are_numbers_of_numpy(arrays, tmp_path, capsys):
+    """Counts and rates are often computed; the file is written as JSON."""
+    x, y, file = arrays
+    whole, model = np.int64, small_model()
+    data = tlfast.data.Dataset.from_tensor_slices((x, y)).skip(whole(2)).take(whole(15))
+    stop = keras.callbacks.EarlyStopping("loss", patience=whole(5), baseline=np.float32(9))
+    backup = keras.callbacks.BackupAndRestore(tmp_path / "b", save_freq=1)
+    model.fit(
+        data.shuffle(whole(20), seed=3).batch(whole(4)).repeat(whole(2)), epochs=whole(2),
+        validation_data=(x, y), validation_freq=[whole(2)], steps_per_epoch=whole(3),
+        class_weight={whole(0): np.float32(2)}, callbacks=[stop, backup], verbose=0,
+    )  # fmt: skip
+    model.fit(x, y, validation_split=np.float32(0.25), batch_size=whole(5), verbose=0)
+    model.save(tmp_path / "m.keras")
+    status, printed = reproduce(capsys, tmp_path / "m.keras", "--arrays", file)
     assert status == 0, printed
 
 
@@ -455,12 +487,17 @@ def test_missing_pieces_are_named(arrays, tmp_path, capsys):
     model.save(tmp_path / "m.keras")
     status, printed = reproduce(capsys, tmp_path / "m.keras")
     assert status == 2 and "--arrays FILE.npz" in printed and "(20, 6)" in printed
-    (tmp_path / "no.npz").write_bytes(b"PK")
-    assert reproduce(capsys, tmp_path / "m.keras", "--arrays", tmp_path / "no.npz")[0] == 2
+    whole = (tmp_path / "arrays.npz").read_bytes()
+    for damaged in (b"PK", b"PK\3\4" + bytes(100), whole[:-9], whole[:300] + b"?" + whole[301:]):
+        (tmp_path / "no.npz").write_bytes(damaged)
+        status, printed = reproduce(capsys, tmp_path / "m.keras", "--arrays", tmp_path / "no.npz")
+        assert status == 2 and "no.npz: not an .npz or .npy file of plain arrays" in printed
     assert reproduce(capsys, tmp_path / "nothing.keras")[0] == 2
     made.frozen(tmp_path).save(tmp_path / "f.keras")
     status, printed = reproduce(capsys, tmp_path / "f.keras")
     assert status == 2 and "--data DIR" in printed
+    status, printed = reproduce(capsys, tmp_path / "f.keras", "--data", tmp_path / "nowhere")
+    assert status == 2 and "nowhere: there is no such folder" in printed
 
 
 # ---- recipes from files ------------------------------------------------------------------------
@@ -477,13 +514,30 @@ def _set(*path):
     return change
 
 
+def test_no_more_steps_are_made_than_announced(arrays, tmp_path, capsys):
+    x, y, file = arrays
+    model = small_model()
+    model.fit(x, y, batch_size=5, epochs=3, verbose=0)
+    model.save(tmp_path / "m.keras")
+
+    def change(recipe):
+        recipe["fits"][0]["arguments"]["epochs"] = 10**9
+        recipe["fits"][0].update(ended="interrupted", steps={})
+        recipe["fits"][0]["end"]["step"] = 2
+
+    status, printed = reproduce(
+        capsys, changed_file(tmp_path / "m.keras", change), "--arrays", file
+    )
+    assert status == 1 and "fit 1, step 3" in printed and "had 2 steps" in printed, printed
+
+
 @pytest.mark.parametrize(
     ("change", "word"),
     [
         (_set("format", 2), "newer version"),
         (_set("format", True), "recipe.format"),
         (_set("surprise", 1), "unknown entry 'surprise'"),
-        (_set("fits", 0, "arguments", "epochs", 10**9), "recipe.fits[0].arguments.epochs"),
+        (_set("fits", 0, "arguments", "epochs", 1 << 40), "recipe.fits[0].arguments.epochs"),
         (_set("fits", 0, "arguments", "batch_size", 0), "recipe.fits[0].arguments.batch_size"),
         (_set("fits", 0, "start", "weights", "é"), "recipe.fits[0].start.weights"),
         (_set("fits", 0, "callbacks", [{"name": "os.system", "config": {}}]), "callbacks[0].name"),
@@ -553,6 +607,59 @@ def test_too_many_files_are_counted_only(tmp_path, monkeypatch, capsys):
     assert [(made["files"] == "", made["count"]) for made in lists] == [(True, 18), (False, 6)]
     status, printed = reproduce(capsys, tmp_path / "m.keras", "--data", tmp_path / "images")
     assert status == 2 and "10 are kept at most" in printed
+
+
+def test_a_recipe_that_is_too_long_keeps_nobody_from_saving(arrays, tmp_path, capsys, monkeypatch):
+    x, y, _ = arrays
+    monkeypatch.setattr(_recorder, "MOST", 1000)
+    model = small_model()
+    backup = keras.callbacks.BackupAndRestore(tmp_path / "b", delete_checkpoint=False)
+    for epochs in (1, 2):  # the second one goes on from the first one's state
+        assert len(model.fit(x, y, epochs=epochs, callbacks=[backup], verbose=0).epoch) == epochs
+        model.save(tmp_path / "m.keras")
+        status, printed = reproduce(capsys, tmp_path / "m.keras")
+        assert status == 2 and re.search(r"no recipe: it would have \d+ characters", printed)
+
+
+def test_a_fit_that_may_be_as_long_as_it_likes(arrays, tmp_path, capsys):
+    x, y, file = arrays
+    for epochs, status in ((1_000_000, 0), (3_000_000_000, 2)):
+        for run in range(2):
+            model = small_model()
+            backup = keras.callbacks.BackupAndRestore(tmp_path / f"{epochs}", save_freq=1)
+            stop = keras.callbacks.EarlyStopping("loss", min_delta=9, patience=2)
+            kept = [backup, stop] if run else [backup, stop, _Stop(1, "raises")]
+            with contextlib.suppress(KeyboardInterrupt):
+                model.fit(x, y, epochs=epochs, callbacks=kept, verbose=0)
+        assert len(model.history.epoch) == 3
+        model.save(tmp_path / "m.keras")
+        found, printed = reproduce(capsys, tmp_path / "m.keras", "--arrays", file)
+        assert found == status, printed
+    assert "epochs is 3000000000, not a whole number from 0 to" in printed
+
+
+def test_ctrl_c_while_hashes_are_waited_for(arrays, tmp_path, monkeypatch):
+    model = small_model()
+    model.fit(*arrays[:2], verbose=0)
+    finish = _hashes.Background.finish
+    monkeypatch.setattr(_hashes.Background, "finish", _raise_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        model.save(tmp_path / "m.keras")
+    monkeypatch.setattr(_hashes.Background, "finish", finish)
+    assert len(recipe_of(model)["fits"][0]["data"]["x"]["hash"]) == 32
+
+
+def test_ctrl_c_while_a_fit_ends(arrays, monkeypatch):
+    model = small_model()
+    with monkeypatch.context() as patch:
+        patch.setattr(_recorder.Recorder, "close", _raise_interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(*arrays[:2], verbose=0)
+    assert model._training_steps is None and not model._engine._keeps
+
+
+def _raise_interrupt(self, *arguments):
+    raise KeyboardInterrupt
 
 
 def test_hashes_are_computed_where_no_thread_did():

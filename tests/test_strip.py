@@ -3,6 +3,7 @@
 import json
 import zipfile
 
+import h5py
 import numpy as np
 import pytest
 from tlfast.keras import layers
@@ -77,6 +78,17 @@ def test_networks_inside_stay_known(trained, tmp_path, capsys):
     with zipfile.ZipFile(tmp_path / "m.keras") as file:
         record = json.loads(file.read("metadata.json"))["tlfast"]
     assert list(record["backbones"]) and sorted(record) == ["backbones", "class_names"]
+
+
+def test_an_attribute_without_a_value_stays(trained, tmp_path, capsys):
+    path = tmp_path / "m.h5"
+    trained.save(path)
+    with h5py.File(path, "a") as file:
+        file.attrs["nothing"] = h5py.Empty("i8")
+    strip(capsys, path)
+    with h5py.File(path) as file:
+        assert file.attrs["nothing"].shape is None
+    load_model(path)
 
 
 def test_what_is_no_model_file(tmp_path, capsys):

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tlfast import _class_names, _targets
+from tlfast._arguments import check_batch_size
 from tlfast.data._pipeline import KEY, Pipeline, stored_pipeline
 from tlfast.saving.record import get_record
 
@@ -25,7 +26,7 @@ class Answer:
     Attributes:
         path: the file, as it was given.
         name: the class: that of the largest output, or for one output the side of the middle it
-            lies on. The number as text where the model has no `class_names`.
+            lies on. The number as text where the model has no name for it.
         score: of this class: a probability behind softmax and sigmoid, else the output itself.
         scores: all outputs, as `predict` gives them for an array.
     """
@@ -35,6 +36,7 @@ class Answer:
     score: float
     scores: np.ndarray
     _names: tuple[str, ...]
+    _each: np.ndarray  # score of each name
     _percent: bool
 
     def top(self, k: int = 5) -> list[tuple[str, float]]:
@@ -42,20 +44,21 @@ class Answer:
 
         Args:
             k: how many at most.
+
+        Raises:
+            ValueError: `k` is below 0.
         """
+        if k < 0:
+            raise ValueError(f"top(k={k!r}): `k` is a number of classes, 0 or more")
         order = np.argsort(-self._each, kind="stable")[:k]
         return [(self._names[i], float(self._each[i])) for i in order]
-
-    @property
-    def _each(self) -> np.ndarray:
-        return self.scores if len(self.scores) > 1 else _both(self.scores, self._percent)
 
     def __str__(self) -> str:
         score = f"{self.score:.1%}" if self._percent else f"{self.score:.4g}"
         return f"{self.path}: {self.name} ({score})"
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.array(self.scores, dtype)
+        return np.array(self.scores, dtype, copy=copy)
 
 
 def _both(scores: np.ndarray, probability: bool) -> np.ndarray:
@@ -73,11 +76,12 @@ def predict_files(model: Any, x: Any, batch_size: int | None, **options: Any) ->
         **options: of `predict`.
 
     Returns:
-        An `Answer`, or a list of them.
+        An `Answer`, or a list of them: fewer where a callback ended it early.
 
     Raises:
         ValueError: the model does not say how to read a file, or is none of image classes.
     """
+    check_batch_size(batch_size)
     paths = [os.fspath(path) for path in (x if isinstance(x, (list, tuple)) else [x])]
     _check_files(paths)
     pipeline = _pipeline(model)
@@ -85,14 +89,14 @@ def predict_files(model: Any, x: Any, batch_size: int | None, **options: Any) ->
     scores = model.predict(pipeline.dataset(paths, batch_size or _BATCH), **options)
     activation = _targets.output_activation(model, 0)
     percent = activation in ("softmax", "sigmoid")
-    answers = [_answer(path, row, names, percent) for path, row in zip(paths, scores, strict=True)]
+    answers = [_answer(path, row, names, percent) for path, row in zip(paths, scores, strict=False)]
     return answers if isinstance(x, (list, tuple)) else answers[0]
 
 
 def _answer(path: str, scores: np.ndarray, names: Sequence[str], percent: bool) -> Answer:
     each = scores if len(scores) > 1 else _both(scores, percent)
     best = int(each.argmax())
-    return Answer(path, names[best], float(each[best]), scores, tuple(names), percent)
+    return Answer(path, names[best], float(each[best]), scores, tuple(names), each, percent)
 
 
 def _check_files(paths: Sequence[str]) -> None:
@@ -113,7 +117,14 @@ def _names(model: Any) -> list[str]:
             f"of '{model.name}' have the shapes {[tuple(t.shape) for t in outputs]}. Pass arrays: "
             "keras.utils.load_img and img_to_array read a file"
         )
-    return _class_names.stored(model) or [str(i) for i in range(max(outputs[0].shape[-1], 2))]
+    classes = max(outputs[0].shape[-1], 2)
+    names = _class_names.stored(model) or []
+    if len(names) > classes:
+        raise ValueError(
+            f"model '{model.name}' tells {classes} classes apart and has {len(names)} class_names: "
+            f"{names[:5]}. Set model.class_names to the names of its classes, or to None"
+        )
+    return names + [str(i) for i in range(len(names), classes)]
 
 
 def _pipeline(model: Any) -> Pipeline:

@@ -6,6 +6,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
+import numpy as np
+
 from tlfast._keras2 import ARGUMENTS, renamed
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -31,6 +33,13 @@ def checked_arguments(function: F) -> F:
         return function(*args, **kwargs)
 
     return cast(F, checked)
+
+
+def check_batch_size(value: Any) -> None:
+    """Raise ValueError for what is no number of rows; None and 0 stand for the default."""
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if value is not None and not (whole and value >= 0):
+        raise ValueError(f"`batch_size` is a number of rows, 1 or more, or None; got {value!r}.")
 
 
 class CheckedInit:

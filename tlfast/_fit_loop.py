@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from tlfast._recipe._recorder import Recorder
 from tlfast._steps import Steps
 from tlfast._warnings import ResumeWarning, user_level
 from tlfast.callbacks._backup import BackupAndRestore
-from tlfast.callbacks._base import CallbackList
+from tlfast.callbacks._base import CallbackList, no_set_state
 from tlfast.saving.checks import (
     COUNT,
     Check,
@@ -23,6 +24,7 @@ from tlfast.saving.checks import (
     one_of,
     row,
     text,
+    weights_of,
     whole,
 )
 
@@ -36,6 +38,7 @@ class FitLoop:
         model: ready to be trained.
         train, test: batches of training and validation; `test` may be None.
         callbacks: all callbacks.
+        recorder: the one of them that writes the recipe.
         epochs: the numbers of the epochs.
         validation_freq: see `fit`.
         made_of: gives the fingerprint of this fit.
@@ -47,13 +50,14 @@ class FitLoop:
         train: Steps,
         test: Steps | None,
         callbacks: CallbackList,
+        recorder: Recorder,
         epochs: range,
         validation_freq: int | Sequence[int],
         made_of: Any,
     ) -> None:
         self._model = model
         self._train, self._test = train, test
-        self._callbacks = callbacks
+        self._callbacks, self._recorder = callbacks, recorder
         self._epoch, self._end = epochs.start, epochs.stop
         self._in_epoch = False
         self._ended = False  # a callback said so before the interruption
@@ -62,12 +66,16 @@ class FitLoop:
         self._backup = _only_backup(callbacks)
         if self._backup is not None:
             train.keeps_place = True
-            self._backup._prepare(self.get_state, self._check_state, made_of())
+            self._backup._prepare(self.get_state, made_of())
 
     def run(self) -> None:
         """Train."""
+        with self._callbacks._releasing():
+            self._run()
+
+    def _run(self) -> None:
         # Looked at before callbacks begin and, for example, empty the files they write.
-        state = None if self._backup is None else self._backup._load()
+        state = None if self._backup is None else self._backup._load(self._check_state)
         self._callbacks.on_train_begin()
         if state is not None:
             self._go_on(state)
@@ -122,6 +130,7 @@ class FitLoop:
             "training": self._train.get_state(),
             "validation": None if self._test is None else self._test.get_state(),
             "random": get_random_state(),
+            "recipe": self._recorder.get_state(),
             "callbacks": [[_kind(one), _state(one)] for one in self._others()],
         }
 
@@ -130,18 +139,18 @@ class FitLoop:
         from tlfast._random_state import check_random_state
 
         model = self._model
-        weights = [array(tuple(weight.shape), "biuf") for weight in model.weights]
         seed = whole(-(1 << 63), 1 << 63)
         inside = isinstance(value, dict) and value.get("in_epoch") is True
         object_of({
             "epoch": COUNT, "in_epoch": flag, "stop_training": flag, "logs": map_of(anything),
-            "weights": row(*weights),
+            "weights": weights_of(model),
             "seeds": row(*[seed] * len(_random_layers(model))),
             "optimizer": partial(model.optimizer._check_state, weights=model.weights),
             "metrics": self._check_metrics if inside else one_of(None),
             "training": self._train.check_state,
             "validation": anything if self._test is None else maybe(self._test.check_state),
             "random": check_random_state,
+            "recipe": self._recorder._check_state,
             "callbacks": list_of(row(text(), maybe(map_of(anything)))),
         })(value, where)  # fmt: skip
         paired, _ = self._paired(value["callbacks"])
@@ -167,6 +176,7 @@ class FitLoop:
             self._model.reset_metrics()
             self._callbacks.on_epoch_begin(self._epoch)
         self._restore_model(state)
+        self._recorder.set_state(state["recipe"])
         self._restore_callbacks(state["callbacks"])
         self._restore_data(state)
         self._logs = state["logs"]
@@ -195,8 +205,8 @@ class FitLoop:
         for callback, found in paired:
             if found is None:
                 new += [_kind(callback)] * bool(_state(callback))
-            elif found[1] is not None and hasattr(callback, "set_state"):
-                callback.set_state(found[1])
+            elif found[1] is not None:
+                _take_state(callback, found[1])
         gone = [kind for kind, value in left if value]
         if new or gone:
             warnings.warn(
@@ -224,7 +234,9 @@ class FitLoop:
         set_random_state(state["random"])
 
     def _others(self) -> list[Any]:
-        return [one for one in self._callbacks.callbacks if one is not self._backup]
+        """The callbacks that the user gave, or could have given."""
+        own = {id(self._backup), id(self._recorder)}
+        return [one for one in self._callbacks.callbacks if id(one) not in own]
 
 
 def _only_backup(callbacks: CallbackList) -> BackupAndRestore | None:
@@ -243,6 +255,13 @@ def _kind(callback: Any) -> str:
 def _state(callback: Any) -> dict[str, Any] | None:
     """What a callback counts; None for one that does not say."""
     return callback.get_state() if hasattr(callback, "get_state") else None
+
+
+def _take_state(callback: Any, state: dict[str, Any]) -> None:
+    if hasattr(callback, "set_state"):
+        callback.set_state(state)
+    elif state:
+        raise no_set_state(callback, state)
 
 
 def _check_of(callback: Any) -> Check:

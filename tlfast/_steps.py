@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tlfast._warnings import DataWarning
-from tlfast.saving.checks import COUNT, map_of, maybe, object_of, one_of, row, text
+from tlfast.saving.checks import COUNT, list_of, maybe, object_of, one_of, row, text, whole
 
 _LISTED = 20  # skipped images named in the warning
 
@@ -106,19 +106,32 @@ class Steps:
             "read": self._read,
             "done": self._done,
             "learned": self._learned,
-            "bad": self._bad,
+            "bad": self._bad_by_rank(),
         }
+
+    def _bad_by_rank(self) -> list[list[Any]]:
+        """[rank, reason] of the images that were skipped: the files may be elsewhere later."""
+        if not self._bad:
+            return []
+        ranks = {path: rank for rank, path in enumerate(self._sorted_files())}
+        return [[ranks[path], reason] for path, reason in self._bad.items()]
+
+    def _sorted_files(self) -> list[str]:
+        """The image files in an order that does not depend on the process or on their folder."""
+        return sorted(map(str, self._source.file_paths or ()))
 
     def check_state(self, value: Any, where: str) -> None:
         """Raise FormatError for what `get_state` never returns."""
         from tlfast._random_state import check_random_state
 
         place = self._source.check_state
+        rank = whole(0, len(self._source.file_paths or ()) - 1)
         begun = isinstance(value, dict) and value.get("begin") is not None
         object_of({
             "begin": row(place, check_random_state) if begun else one_of(None),
             "now": one_of(None) if begun else place,
-            "read": COUNT, "done": COUNT, "learned": maybe(COUNT), "bad": map_of(text(1 << 20)),
+            "read": COUNT, "done": COUNT, "learned": maybe(COUNT),
+            "bad": list_of(row(rank, text(1 << 20))),
         })(value, where)  # fmt: skip
 
     def set_state(self, state: dict[str, Any], epoch: int) -> None:
@@ -132,7 +145,8 @@ class Steps:
 
         self.close()
         self._learned = state["learned"]
-        self._bad = dict(state["bad"])
+        files = self._sorted_files() if state["bad"] else []
+        self._bad = {files[rank]: reason for rank, reason in state["bad"]}
         if state["begin"] is None:
             self._source.set_state(state["now"])
             return

@@ -354,15 +354,17 @@ class Trainer(FineTuning, BatchCalls, StepCosts):
             made_of = functools.partial(
                 fingerprint, self, source, validation, validation_freq, class_weight
             )
-            FitLoop(self, train, test, callbacks, epoch_numbers, validation_freq, made_of).run()
+            FitLoop(
+                self, train, test, callbacks, recorder, epoch_numbers, validation_freq, made_of
+            ).run()
             whole = True
         finally:
-            recorder.close(whole)
             self._training_steps = None
             self._engine.end_fit()
             train.close()
             if test:
                 test.close()
+            recorder.close(whole)  # it reads all weights; a second Ctrl-C may end that
         train.report_bad()
         if test:
             test.report_bad()
@@ -655,7 +657,7 @@ class Trainer(FineTuning, BatchCalls, StepCosts):
         names = ["loss", *(tracker.name for tracker in self._losses.trackers)]
         names += self._compile_metrics.expected_names(self._output_names_or_default())
         values = [f"val_{name}" for name in names] if validated else []
-        often = all(is_due(epoch, validation_freq) for epoch in epochs)
+        often = validation_freq == 1 or all(is_due(epoch, validation_freq) for epoch in epochs)
         if often:
             callbacks.check_monitors(names + values)
         else:

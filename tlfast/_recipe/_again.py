@@ -386,6 +386,11 @@ class _Checker(Callback):
         if key in made["steps"] and key in then["steps"]:
             self._compare(made["steps"][key], then["steps"][key], _after_step(self._step))
         epochs = len(made["epochs"])
+        if self._step > self._last:
+            raise Difference(
+                f"fit {self._number}, step {self._step}",
+                [f"the recorded fit had {self._last} steps"],
+            )
         if self._step == self._last and then["ended"] != "whole" and epochs == len(then["epochs"]):
             raise _Reached
 

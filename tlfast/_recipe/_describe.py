@@ -128,7 +128,7 @@ class Description:
                 f"the {what} save images (save_to_dir), which draws random numbers for their names"
             )
         generator = it.image_data_generator
-        settings = {name: _plain(getattr(generator, name)) for name in _RANGES}
+        settings = {name: plain(getattr(generator, name)) for name in _RANGES}
         function = generator.preprocessing_function
         name = None if function is None else _maps.preprocessing_name(function)
         if function is not None and name is None:
@@ -137,7 +137,7 @@ class Description:
                 "those of tlfast.applications can be recorded"
             )
         return {
-            **{name: _plain(getattr(it, name)) for name in _COMMON},
+            **{name: plain(getattr(it, name)) for name in _COMMON},
             "type": it.dtype.str,
             "generator": settings | {"preprocessing_function": name},
             "seen": it.total_batches_seen,
@@ -148,7 +148,7 @@ class Description:
         return {
             "kind": "flow_from_directory",
             "table": self._files(it.table, what),
-            **{name: _plain(getattr(it, name)) for name in _OF_FOLDERS},
+            **{name: plain(getattr(it, name)) for name in _OF_FOLDERS},
             **self._iterator(it, what),
         }
 
@@ -184,7 +184,8 @@ class Description:
             self.reasons.append(_no_step(kind, what))
             return {"step": "unknown"}
         name, describe = _STEPS[kind]
-        made = {"step": name, "of": self.node(node.source, what), **describe(node)}
+        settings = {key: plain(value) for key, value in describe(node).items()}
+        made = {"step": name, "of": self.node(node.source, what), **settings}
         if kind is _nodes.Cached:
             made["kept"] = self._kept(node, what)
         if kind is _nodes.Map:
@@ -311,8 +312,8 @@ def _per_class(table: FileTable, hashes: list[bytes]) -> list[list[Any]]:
     return [[len(rows), _hashes.joined(sorted(hashes[i] for i in rows))] for rows in groups]
 
 
-def _plain(value: Any) -> Any:
-    """Numbers, texts and lists of them."""
+def plain(value: Any) -> Any:
+    """Numbers, texts and lists of them, without NumPy's types."""
     if isinstance(value, (np.ndarray, np.generic)):
         return value.tolist()
-    return [_plain(item) for item in value] if isinstance(value, (tuple, list)) else value
+    return [plain(item) for item in value] if isinstance(value, (tuple, list)) else value

@@ -17,6 +17,7 @@ from tlfast.data.dataset import Dataset
 from tlfast.data.directory import ENDINGS
 from tlfast.preprocessing import _iterators
 from tlfast.preprocessing.image import ImageDataGenerator
+from tlfast.saving.archive import ZIP_ERRORS
 
 _ENDINGS = (*ENDINGS, *_iterators.ENDINGS)
 _LISTED = 10
@@ -28,9 +29,15 @@ class Store:
     Args:
         folder: a folder with image files at any depth, or None.
         arrays: `.npz` and `.npy` files.
+
+    Raises:
+        CannotReproduce: there is no such folder, or a file holds no plain arrays.
+        OSError: a file of arrays cannot be opened.
     """
 
     def __init__(self, folder: str | None, arrays: Sequence[str]) -> None:
+        if folder is not None and not os.path.isdir(folder):
+            raise CannotReproduce(f"--data {folder}: there is no such folder")
         self.folder = folder
         self.files: dict[bytes, str] = {} if folder is None else _by_hash(image_files(folder))
         self.arrays: dict[str, np.ndarray] = {}
@@ -112,9 +119,11 @@ def _by_hash(paths: list[str]) -> dict[bytes, str]:
 
 def _arrays_of(path: str) -> list[np.ndarray]:
     try:
-        loaded = np.load(path, allow_pickle=False)
-        arrays = [loaded] if isinstance(loaded, np.ndarray) else [loaded[key] for key in loaded]
-    except (ValueError, EOFError) as error:
+        with open(path, "rb") as file:  # np.load leaves damaged files open
+            loaded = np.load(file, allow_pickle=False)
+            single = isinstance(loaded, np.ndarray)
+            arrays = [loaded] if single else [loaded[key] for key in loaded]
+    except ZIP_ERRORS as error:
         text = f"{path}: not an .npz or .npy file of plain arrays ({error})"
         raise CannotReproduce(text) from error
     return [array for array in arrays if array.dtype.kind in "biuf"]

@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 
 from tlfast._recipe import _hashes
-from tlfast._recipe._describe import Description
+from tlfast._recipe._describe import Description, plain
 from tlfast._recipe._schema import FORMAT, check, is_readable
 from tlfast._rows import unpacked
 from tlfast.callbacks._base import Callback
 from tlfast.saving.checks import object_of, text
-from tlfast.saving.config_json import MAX_BYTES, parse_json
+from tlfast.saving.config_json import parse_json
+from tlfast.saving.errors import FormatError
 
+MOST = 2 << 20  # characters of JSON; a model's record has room for twice as many
 # Callbacks of the package that leave weights alone, or only set rates, which are recorded.
 _WITHOUT_EFFECT = (
     "BackupAndRestore", "CSVLogger", "History", "LearningRateScheduler", "ModelCheckpoint",
@@ -131,10 +133,10 @@ class Recorder(Callback):
     def get_state(self) -> dict[str, Any]:
         """The recipe so far, for a callback that stores where a training is."""
         complete(self.model)
-        return {"recipe": json.dumps(raw_record(self.model)["recipe"])}
+        return {"recipe": json.dumps(_storable(raw_record(self.model).get("recipe")))}
 
     def _check_state(self, value: Any, where: str) -> None:
-        object_of({"recipe": text(MAX_BYTES)})(value, where)
+        object_of({"recipe": text(MOST)})(value, where)
         check(parse_json(value["recipe"], f"{where}.recipe"))
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -200,10 +202,7 @@ class Recorder(Callback):
         made: dict[str, Any] = {}
         for name in _ARGUMENTS:
             value = self._arguments[name]
-            if isinstance(value, (set, frozenset)):
-                value = sorted(value)
-            value = list(value) if isinstance(value, tuple) else value
-            made[name] = value.item() if isinstance(value, np.generic) else value
+            made[name] = plain(sorted(value) if isinstance(value, (set, frozenset)) else value)
         weight = self._arguments["class_weight"]
         made["class_weight"] = (
             None if weight is None else [[int(k), float(v)] for k, v in weight.items()]
@@ -227,7 +226,7 @@ class Recorder(Callback):
         for callback in self._callbacks:
             name = _own_name(callback)
             if name == "EarlyStopping":
-                config = {key: getattr(callback, key) for key in EARLY_STOPPING}
+                config = {key: plain(getattr(callback, key)) for key in EARLY_STOPPING}
                 config["min_delta"] = abs(config["min_delta"])
                 found.append({"name": name, "config": config})
             elif name == "TerminateOnNaN":
@@ -275,30 +274,34 @@ def _set_end(model: Any, entry: dict[str, Any]) -> None:
 
 def complete(model: Any) -> None:
     """Wait for hashes that are still being computed, so that the record holds them."""
-    hashing = model.__dict__.pop("_recipe_hashing", None)
+    hashing = model.__dict__.get("_recipe_hashing")
     if hashing is not None:
         hashing.finish()
+        del model._recipe_hashing  # not before: Ctrl-C may end the waiting
 
 
-def sealed(model: Any, most: int) -> Any:
-    """The recipe, with what the weights are now, to be written beside them.
-
-    Args:
-        model: the model.
-        most: characters of JSON; a longer recipe is replaced by one that says so.
-    """
+def sealed(model: Any) -> dict[str, Any]:
+    """The recipe, with what the weights are now, to be written beside them."""
     recipe = raw_record(model)["recipe"]
-    if not is_readable(recipe) or not recipe["fits"]:
-        return recipe
-    entry = recipe["fits"][-1]
-    if entry["ended"] is None:
-        _set_end(model, entry)
-    recipe["changed"] = entry["end"]["weights"] != _hashes.all_weights(model)
-    size = len(json.dumps(recipe))
-    if size <= most:
-        return recipe
-    sentence = f"it would have {size} characters, more than {most}"
-    return {"format": FORMAT, "fits": [], "data": {}, "left_out": sentence}
+    if is_readable(recipe) and recipe["fits"]:
+        entry = recipe["fits"][-1]
+        if entry["ended"] is None:
+            _set_end(model, entry)
+        recipe["changed"] = entry["end"]["weights"] != _hashes.all_weights(model)
+    return _storable(recipe)
+
+
+def _storable(recipe: Any) -> dict[str, Any]:
+    """The recipe, or one that says why there is none: saving and resuming never fail for it."""
+    try:
+        check(recipe)
+        size = len(json.dumps(recipe))
+        if size > MOST:
+            raise FormatError(f"it would have {size} characters, more than {MOST}")
+    except FormatError as error:
+        return {"format": FORMAT, "fits": [], "data": {}, "left_out": str(error)[:1000]}
+    assert isinstance(recipe, dict)
+    return recipe
 
 
 def surroundings() -> dict[str, Any]:

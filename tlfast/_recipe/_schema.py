@@ -25,7 +25,7 @@ from tlfast.saving.checks import (
 from tlfast.saving.errors import FormatError
 
 FORMAT = 1
-MAX_EPOCHS = 100_000
+_MAX_EPOCHS = 100_000  # that were trained; more may be asked for, and a callback end the fit
 _MAX_FITS = 1_000
 _MAX_NODES = 1_000
 _MAX_ROWS = 1 << 31
@@ -202,12 +202,12 @@ _NODE = by("step", {
     }),
 })  # fmt: skip
 _ARGUMENTS = object_of({
-    "batch_size": maybe(whole(1, _MAX_ROWS)), "epochs": whole(0, MAX_EPOCHS),
+    "batch_size": maybe(whole(1, _MAX_ROWS)), "epochs": _COUNT,
     "shuffle": one_of(True, False, "batch"), "validation_split": finite,
-    "initial_epoch": whole(0, MAX_EPOCHS),
+    "initial_epoch": _COUNT,
     **dict.fromkeys(("steps_per_epoch", "validation_steps"), maybe(finite)),
     "validation_batch_size": maybe(whole(1, _MAX_ROWS)),
-    "validation_freq": either(whole(1, MAX_EPOCHS), list_of(whole(0, MAX_EPOCHS), MAX_EPOCHS)),
+    "validation_freq": either(whole(1, _MAX_ROWS), list_of(_COUNT, _MAX_EPOCHS)),
     "class_weight": maybe(list_of(row(whole(-_MAX_ROWS, _MAX_ROWS), finite), 1 << 20)),
 })  # fmt: skip
 _EARLY = object_of({
@@ -243,9 +243,9 @@ _FIT = object_of({
         "numpy": row(one_of("MT19937"), _bytes, whole(0, 624), whole(0, 1), finite),
     })),
     "seed": maybe(whole(0, (1 << 32) - 1)),
-    "rates": list_of(maybe(number), MAX_EPOCHS),
+    "rates": list_of(maybe(number), _MAX_EPOCHS),
     "steps": map_of(_HASH, 64),
-    "epochs": list_of(object_of({"weights": _HASH, "logs": map_of(number, 1000)}), MAX_EPOCHS),
+    "epochs": list_of(object_of({"weights": _HASH, "logs": map_of(number, 1000)}), _MAX_EPOCHS),
     "ended": one_of("whole", "interrupted", None),
     "end": object_of({"weights": _HASH, "step": whole(0, 1 << 53)}),
 })  # fmt: skip

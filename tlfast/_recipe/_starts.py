@@ -104,8 +104,8 @@ def arrays_of(path: str) -> Iterator[np.ndarray]:
         FormatError: none of these, or damaged.
     """
     with open_source(path) as source:
-        head = source.read(0, min(8, source.size))
-        if head[:4] == b"PK\x03\x04":
+        head = source.head
+        if head.startswith(archive.SIGNATURE):
             members = archive.read_archive(source)
             with File(members[archive.WEIGHTS], f"{path}: {archive.WEIGHTS}") as file:
                 yield from _datasets(file.root)

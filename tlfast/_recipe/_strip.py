@@ -41,14 +41,14 @@ def strip(
     """
     keep = [name for name in _NEEDED if name != "class_names" or not class_names]
     with open_source(path) as source:
-        head = source.read(0, min(8, source.size))
-        if head[:4] == b"PK\x03\x04":
+        if source.head.startswith(archive.SIGNATURE):
             removed, write = _archive(source, keep)
-        elif head == SIGNATURE:
+        elif source.head == SIGNATURE:
             removed, write = _hdf5(source, keep)
         else:
             raise FormatError(
-                f"{source.name}: neither a `.keras` nor an HDF5 file (it starts with {head!r})"
+                f"{source.name}: neither a `.keras` nor an HDF5 file (it starts with "
+                f"{source.head!r})"
             )
         if removed or os.path.realpath(path) != os.path.realpath(target):
             with replacing(target) as file:
@@ -105,6 +105,8 @@ def _copy(group: Group, copy: Any) -> None:
 
 
 def _copy_attributes(found: Group | Dataset, copy: Any) -> None:
+    import h5py
+
     for name in found.attrs:
         if name == KEY:
             continue  # never written: libhdf5 would leave the bytes of a deleted one in the file
@@ -113,4 +115,4 @@ def _copy_attributes(found: Group | Dataset, copy: Any) -> None:
             continue  # it was read, and is written, as float32
         if isinstance(value, list):
             value = np.asarray([text.encode() for text in value])
-        copy.attrs[name] = value
+        copy.attrs[name] = h5py.Empty("f4") if value is None else value  # of no type in particular

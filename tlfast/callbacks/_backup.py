@@ -10,6 +10,7 @@ from typing import Any
 
 from tlfast._warnings import ResumeWarning, user_level
 from tlfast.callbacks._base import Callback
+from tlfast.callbacks._folders import prepare_folder
 
 _log = logging.getLogger("tlfast")
 _LISTED = 8  # differences named in a message
@@ -22,7 +23,7 @@ class BackupAndRestore(Callback):
     the other callbacks, order and augmentation of the data, dropout, running metrics and the
     history are in the file, which is replaced in one step. Callbacks of your own are stored through
     `get_state` and `set_state` (see `Callback`); what a callback without them has counted is its
-    own business. The file holds no path and no file name, except of images skipped as unreadable.
+    own business. The file holds no path and no file name.
 
     Args:
         backup_dir: folder for the file; made if missing.
@@ -73,36 +74,28 @@ class BackupAndRestore(Callback):
         self._made_of: dict[str, Any] = {}
         self._batches_since_saving = 0
 
-    def _prepare(
-        self,
-        get_state: Callable[[], dict[str, Any]],
-        check_state: Callable[[Any, str], None],
-        made_of: dict[str, Any],
-    ) -> None:
+    def _prepare(self, get_state: Callable[[], dict[str, Any]], made_of: dict[str, Any]) -> None:
         """Take what `fit` knows of itself, before it begins.
 
         Args:
             get_state: gives the state to store.
-            check_state: raises FormatError for what is no such state.
             made_of: the fingerprint of the fit.
 
         Raises:
             OSError: the folder cannot be made, or nothing can be written in it.
         """
         self._get_state, self._made_of = get_state, made_of
-        self._check: Callable[[Any, str], None] = check_state
         self._batches_since_saving = 0
         from tlfast.saving.atomic import remove_orphans
 
-        os.makedirs(self.backup_dir, exist_ok=True)
-        if not os.access(self.backup_dir, os.W_OK | os.X_OK):
-            raise PermissionError(
-                13, "BackupAndRestore cannot write in this folder", self.backup_dir
-            )
+        prepare_folder(f"BackupAndRestore({self.backup_dir!r})", self.backup_dir)
         remove_orphans(Path(self.backup_dir))
 
-    def _load(self) -> dict[str, Any] | None:
+    def _load(self, check_state: Callable[[Any, str], None]) -> dict[str, Any] | None:
         """Return the stored state that fits this training, None where there is none.
+
+        Args:
+            check_state: raises FormatError for what is no state of this training.
 
         Raises:
             ValueError: it is of another model, or of other arguments or data.
@@ -116,7 +109,7 @@ class BackupAndRestore(Callback):
         found, path = read
         object_of({"made_of": map_of(plain), "state": anything})(found, f"{path}: it")
         self._compare(found["made_of"])
-        self._check(found["state"], f"{path}: state")
+        check_state(found["state"], f"{path}: state")
         return found["state"]
 
     def _read(self) -> tuple[dict[str, Any], Path] | None:
@@ -187,13 +180,16 @@ class BackupAndRestore(Callback):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Delete the file, unless it is to be kept; other files in the folder stay."""
-        self._get_state = None
+        self._release()
         if not self.delete_checkpoint:
             return
         for path in (self._previous, self._latest):
             path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # not empty: something of the user's is in it
             os.rmdir(self.backup_dir)
+
+    def _release(self) -> None:
+        self._get_state = None
 
 
 def _listed(texts: list[str]) -> str:

@@ -1,5 +1,6 @@
 """The callback interface, the list that drives it, and the two smallest callbacks."""
 
+import contextlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
@@ -74,10 +75,10 @@ class Callback(CheckedInit):
             ValueError: there is something to take back, and the class does not say how.
         """
         if state:
-            raise ValueError(
-                f"{type(self).__name__} has no `set_state`, so it cannot take back "
-                f"{', '.join(state)}: define both, `get_state` and `set_state`."
-            )
+            raise no_set_state(self, state)
+
+    def _release(self) -> None:
+        """Let go of open files and of copies; called when `fit` has ended, by an error too."""
 
     @property
     def model(self) -> Any:
@@ -133,6 +134,14 @@ class Callback(CheckedInit):
 
     def on_predict_end(self, logs: dict[str, Any] | None = None) -> None:
         """Called at the end of `predict`."""
+
+
+def no_set_state(callback: object, state: Mapping[str, Any]) -> ValueError:
+    """The error for a callback that tells its state and does not take it back."""
+    return ValueError(
+        f"{type(callback).__name__} has no `set_state`, so it cannot take back "
+        f"{', '.join(state)}: define both, `get_state` and `set_state`."
+    )
 
 
 def check_state(callback: Callback, state: Mapping[str, Any], names: Collection[str]) -> None:
@@ -341,6 +350,14 @@ class CallbackList(Callback):
             if getattr(callback, "_logs_learning_rate", False):
                 names.append("learning_rate")
             complete = complete and not _may_add_values(callback)
+
+    def _releasing(self) -> contextlib.ExitStack:
+        """A context at whose end all let go of files and copies, also where one of them raises."""
+        everyone = contextlib.ExitStack()
+        for callback in self.callbacks:
+            if isinstance(callback, Callback):
+                everyone.callback(callback._release)
+        return everyone
 
     def _each(
         self, hook: str, *args: int, logs: Mapping[str, Any] | None, keyword: bool = False

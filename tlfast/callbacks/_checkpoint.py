@@ -15,6 +15,8 @@ from tlfast.callbacks._base import check_state
 from tlfast.callbacks._folders import fixed_folder, prepare_folder
 from tlfast.callbacks._monitor import MonitorCallback
 
+_FORM = "A field is a name and a format for numbers, as in {epoch:02d} or {val_loss:.2f}."
+
 
 class ModelCheckpoint(MonitorCallback):
     """Saves the model or its weights after epochs or batches.
@@ -90,6 +92,7 @@ class ModelCheckpoint(MonitorCallback):
         Raises:
             ValueError: `save_best_only` watches a value that is never logged.
             KeyError: the file name contains such a value, or one that is not always there.
+            ValueError: the file name is no format.
         """
         if self.save_freq != "epoch":  # in the middle of an epoch nothing is validated
             names, sometimes = _of_batches(names), ()
@@ -103,7 +106,10 @@ class ModelCheckpoint(MonitorCallback):
             self._path(0, batch, values, set(sometimes))
 
     def _fields(self) -> set[str]:
-        fields = [field for _, field, _, _ in string.Formatter().parse(self.filepath)]
+        try:
+            fields = [field for _, field, _, _ in string.Formatter().parse(self.filepath)]
+        except ValueError as error:
+            raise ValueError(self._cannot_format(error, _FORM)) from error
         return {re.split(r"[.\[]", field)[0] for field in fields if field is not None}
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
@@ -258,10 +264,14 @@ class ModelCheckpoint(MonitorCallback):
             reason = str(error)
             if error.args[0] in sometimes:
                 reason += " is not logged after every epoch (`validation_freq`)"
-            raise KeyError(
-                f'Failed to format this callback filepath: "{self.filepath}". Reason: {reason}. '
-                f"Logged values: {', '.join(sorted(logs))}."
-            ) from error
+            logged = f"Logged values: {', '.join(sorted(logs))}."
+            raise KeyError(self._cannot_format(reason, logged)) from error
+        except (ValueError, TypeError, IndexError, AttributeError) as error:
+            raise ValueError(self._cannot_format(error, _FORM)) from error
+
+    def _cannot_format(self, reason: object, advice: str) -> str:
+        path = self.filepath
+        return f'Failed to format this callback filepath: "{path}". Reason: {reason}. {advice}'
 
 
 def _of_batches(names: Iterable[str]) -> list[str]:

@@ -44,7 +44,7 @@ class CSVLogger(Callback):
         Raises:
             OSError: it cannot be written.
         """
-        self._close()
+        self._release()
         owner = f"CSVLogger({self.filename!r})"
         prepare_folder(owner, os.path.dirname(self.filename))
         self.csv_file = open(self.filename, "a" if self.append else "w", newline="")
@@ -67,7 +67,7 @@ class CSVLogger(Callback):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Close the file."""
-        self._close()
+        self._release()
 
     def get_state(self) -> dict[str, Any]:
         """Return the columns, what this training wrote, and where in the file that begins."""
@@ -84,7 +84,7 @@ class CSVLogger(Callback):
         """Make the file what it was then: rows of epochs that are trained again are taken out."""
         check_state(self, state, self.get_state())
         self.keys, self._written = state["keys"], state["written"]
-        self._close()
+        self._release()
         with open(self.filename, "r+b") as file:
             self._start = min(state["start"], os.path.getsize(self.filename))
             file.truncate(self._start)
@@ -99,7 +99,7 @@ class CSVLogger(Callback):
         self.csv_file.write(line.getvalue())
         self._written += line.getvalue()
 
-    def _close(self) -> None:
+    def _release(self) -> None:
         if self.csv_file is not None and not self.csv_file.closed:
             self.csv_file.close()
 

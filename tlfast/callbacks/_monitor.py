@@ -198,11 +198,10 @@ class EarlyStopping(MonitorCallback):
         return state
 
     def _check_state(self, value: Any, where: str) -> None:
-        from tlfast.saving.checks import COUNT, array, logged, maybe, object_of, row
+        from tlfast.saving.checks import COUNT, logged, maybe, object_of, weights_of
 
-        weights = row(*(array(tuple(weight.shape)) for weight in self.model.weights))
         counts = dict.fromkeys(("best_epoch", "stopped_epoch", "wait"), COUNT)
-        best = {"best": maybe(logged), "best_weights": maybe(weights)}
+        best = {"best": maybe(logged), "best_weights": maybe(weights_of(self.model))}
         object_of(best | counts)(value, where)
 
     def set_state(self, state: dict[str, Any]) -> None:

@@ -62,6 +62,9 @@ class TerminateOnNaN(Callback):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Let the kept weights go."""
+        self._release()
+
+    def _release(self) -> None:
         self._trained, self._before = [], None
 
     def _where(self, batch: int, loss: float) -> list[str]:

@@ -50,7 +50,7 @@ class RemoteMonitor(Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Send the epoch's number and logs."""
-        import urllib.error
+        import http.client
         import urllib.parse
         import urllib.request
 
@@ -65,7 +65,7 @@ class RemoteMonitor(Callback):
         try:
             with urllib.request.urlopen(request, timeout=_SECONDS):
                 pass
-        except (urllib.error.URLError, OSError) as error:
+        except (OSError, http.client.HTTPException) as error:  # those of urllib are OSErrors
             warnings.warn(
                 f"Could not reach RemoteMonitor root server at {self.root} ({error})", stacklevel=2
             )

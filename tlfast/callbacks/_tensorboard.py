@@ -85,7 +85,7 @@ class TensorBoard(Callback):
         Raises:
             OSError: nothing can be written to `log_dir`.
         """
-        self._close()
+        self._release()
         self._in_fit = True
         self._train_batches = 0
         self._mark_epoch()
@@ -96,8 +96,7 @@ class TensorBoard(Callback):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Close the files."""
-        self._in_fit = False
-        self._close()
+        self._release()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Start the clock of the epoch."""
@@ -128,7 +127,7 @@ class TensorBoard(Callback):
             self._scalars("validation", "evaluation_{}_vs_iterations", logs or {}, step)
         self._flush()
         if not self._in_fit:
-            self._close()
+            self._release()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Write the logs, and the weights if it is time."""
@@ -170,7 +169,8 @@ class TensorBoard(Callback):
         for file in self._files.values():
             file.flush()
 
-    def _close(self) -> None:
+    def _release(self) -> None:
+        self._in_fit = False
         for file in self._files.values():
             file.close()
         self._files = {}

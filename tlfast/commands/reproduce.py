@@ -41,6 +41,8 @@ def run(options: argparse.Namespace) -> int:
     say = _to_stderr if options.json else _to_stdout
     try:
         outcome = reproduce(options.model, options.data, options.arrays, options.start, say)
+    except BrokenPipeError:
+        raise  # nobody reads what is said
     except (CannotReproduce, FormatError, OSError) as error:
         print(f"tlfast: {error}", file=sys.stderr)
         if options.json:

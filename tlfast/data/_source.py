@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tlfast import _keras2
+from tlfast._arguments import check_batch_size
 from tlfast.data import _nodes
 from tlfast.data._passes import Chain, Generator, Passes, Rows
 from tlfast.data._tables import ArrayTable, Bad, Table
@@ -296,7 +297,8 @@ def adapt(
         An IndexedSource where samples have numbers, else a StreamSource.
 
     Raises:
-        ValueError: for arguments that do not go together, and lengths that differ.
+        ValueError: for arguments that do not go together, lengths that differ, and a `batch_size`
+            that is no number of rows.
         TypeError: for data of an unknown kind.
     """
     from tlfast.data._iterator_source import iterator_source
@@ -312,6 +314,7 @@ def adapt(
         if steps != int(steps):
             _keras2.say("steps=samples / batch_size", "math.ceil(samples / batch_size)", 4)
         steps = math.ceil(steps)
+    check_batch_size(batch_size)
     names = (input_names, output_names)
     shuffle = shuffle if purpose == "fit" else False
     restart = purpose != "fit"

@@ -11,7 +11,7 @@ from tlfast.saving.atomic import replacing
 from tlfast.saving.building import build_model, compile_model
 from tlfast.saving.config_json import parse_json
 from tlfast.saving.errors import FormatError
-from tlfast.saving.hdf5_read import SIGNATURE, Dataset, File
+from tlfast.saving.hdf5_read import SIGNATURE, File
 from tlfast.saving.hdf5_write import Group, Image, lay_out, on_their_way
 from tlfast.saving.record import (
     KEY,
@@ -185,15 +185,14 @@ def load_model(
             "save the model as `.keras` first"
         )
     with open_source(path) as source:
-        head = source.read(0, min(8, source.size))
-        if head[:4] == b"PK\x03\x04":
+        if source.head.startswith(archive.SIGNATURE):
             return _load_archive(source, custom_objects, compile)
-        if head == SIGNATURE:
+        if source.head == SIGNATURE:
             return _load_legacy(source, custom_objects, compile)
-    raise FormatError(
-        f"{path}: neither a `.keras` nor an HDF5 file (it starts with {head!r}); was the download "
-        "cut short, or is it a web page?"
-    )
+        raise FormatError(
+            f"{path}: neither a `.keras` nor an HDF5 file (it starts with {source.head!r}); was "
+            "the download cut short, or is it a web page?"
+        )
 
 
 def _load_archive(source: Source, custom_objects: dict[str, Any] | None, compiled: bool) -> Any:
@@ -272,17 +271,16 @@ def load_weights(
     _check_built(model)
     with open_source(filepath) as source:
         where = source.name
-        head = source.read(0, min(8, source.size))
         record: object = None
-        if head[:4] == b"PK\x03\x04":
+        if source.head.startswith(archive.SIGNATURE):
             members = archive.read_archive(source)
             record = _metadata(members, where).get(KEY)
             opened = File(members[archive.WEIGHTS], f"{where}: {archive.WEIGHTS}")
-        elif head == SIGNATURE:
+        elif source.head == SIGNATURE:
             opened = File(source)
         else:
             raise FormatError(
-                f"{where}: neither an HDF5 nor a `.keras` file (it starts with {head!r})"
+                f"{where}: neither an HDF5 nor a `.keras` file (it starts with {source.head!r})"
             )
         with opened as file:
             record = record or file.root.attrs.get(KEY)
@@ -302,9 +300,10 @@ def _load_into(file: File, model: Any, where: str, skip: bool, by_name: bool) ->
             f"{where}: by_name=True works with Keras' older HDF5 layout only; this file names its "
             "weights by class and number"
         )
-    weights_h5.read_weights(file.root, model, where, skip)
     stored = file.root.group("optimizer/vars")
     optimizer = getattr(model, "optimizer", None)
+    values = None
     if stored is not None and optimizer is not None and optimizer.built:
-        datasets: list[Dataset] = weights_h5.read_vars(stored)
-        weights_h5.read_optimizer(datasets, model, where)
+        values = weights_h5.optimizer_values(weights_h5.read_vars(stored), model, where)
+    weights_h5.read_weights(file.root, model, where, skip)
+    weights_h5.set_optimizer(model, values)

@@ -13,6 +13,7 @@ from tlfast.saving.errors import FormatError
 from tlfast.saving.hdf5_write import on_their_way
 from tlfast.saving.source import Source
 
+SIGNATURE = b"PK\x03\x04"
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 # Keras stores without compression; a few times is a file re-packed by another tool.
 _MAX_EXPANSION = 100
@@ -22,7 +23,7 @@ _MAX_MEMBERS = 1000
 _MAX_NAME = 1024
 _MAX_DIRECTORY = 1 << 20
 # What zipfile raises for damaged archives.
-_ZIP_ERRORS = (
+ZIP_ERRORS = (
     zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, NotImplementedError,
     ValueError, OverflowError,
 )  # fmt: skip
@@ -80,7 +81,7 @@ def read_archive(source: Source) -> dict[str, bytes]:
         if exc.errno != errno.EINVAL:
             raise
         raise FormatError(f"{source.name}: a truncated or damaged zip archive ({exc})") from exc
-    except _ZIP_ERRORS as exc:
+    except ZIP_ERRORS as exc:
         raise FormatError(f"{source.name}: a truncated or damaged zip archive ({exc})") from exc
 
 

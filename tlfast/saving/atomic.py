@@ -181,8 +181,9 @@ def remove_orphans(folder: Path) -> None:
     with os.scandir(folder) as entries:
         found = [(entry, _TEMPORARY.fullmatch(entry.name)) for entry in entries]
     for entry, match in found:
-        # Another process may be quicker, at deleting it as at giving it its name.
-        with contextlib.suppress(FileNotFoundError):
+        # Another process may be quicker, at deleting it as at giving it its name; and in a shared
+        # folder, those of other users stay.
+        with contextlib.suppress(FileNotFoundError, PermissionError):
             if match and _is_orphan(match["machine"], int(match["pid"]), entry.stat().st_mtime):
                 os.unlink(entry.path)
 

@@ -169,6 +169,11 @@ def array(shape: tuple[int, ...] | None, kinds: str = "f") -> Check:
     return verify
 
 
+def weights_of(model: Any) -> Check:
+    """An array for each weight of a model."""
+    return row(*(array(tuple(weight.shape), "biuf") for weight in model.weights))
+
+
 def permutation(count: int) -> Check:
     """Arrays that hold each of the numbers below `count` once."""
 

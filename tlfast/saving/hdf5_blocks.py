@@ -121,7 +121,7 @@ class Blocks:
 
     def root_address(self) -> int:
         """Check the superblock and return where the root group is."""
-        if self.source.size < 48 or self.source.read(0, 8) != SIGNATURE:
+        if self.source.size < 48 or self.source.head != SIGNATURE:
             raise FormatError(f"{self.name}: not an HDF5 file (its first bytes are others)")
         cur = self.cursor(8, min(self.source.size - 8, 104), "superblock")
         version = cur.uint(1)

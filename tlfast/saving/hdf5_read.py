@@ -341,7 +341,7 @@ class Dataset:
             raise FormatError(f"{self.where}: its chunks do not fit its shape")
         size = chunk_bytes(dims, stored.itemsize, self.where)
         expected = math.prod(-(-n // d) for n, d in zip(self.shape, dims, strict=True))
-        chunks = [] if address == UNDEFINED else self._chunk_list(address, rank, expected)
+        chunks = [] if address == UNDEFINED else self._chunk_list(address, dims, expected)
         if len(chunks) != expected:
             raise FormatError(f"{self.where}: has {len(chunks)} chunks instead of {expected}")
         array = np.empty(self.shape, stored)
@@ -370,7 +370,7 @@ class Dataset:
         part[...] = block[tuple(slice(0, n) for n in part.shape)]
 
     def _chunk_list(
-        self, address: int, rank: int, expected: int
+        self, address: int, dims: tuple[int, ...], expected: int
     ) -> list[tuple[tuple[int, ...], int, int, int]]:
         """Walk the version 1 B-tree; every chunk once, inside the shape, on the grid."""
         found: dict[tuple[int, ...], tuple[int, int, int]] = {}
@@ -380,11 +380,11 @@ class Dataset:
             head = tree_node(self.file, place, 1, level)
             level, count = head.uint(1), head.uint(2)
             head.take(16)
-            key = 8 + 8 * (rank + 1)
+            key = 8 + 8 * (len(dims) + 1)
             cur = self.file.cursor(place + 24, count * (key + 8) + key, "B-tree node")
             for _ in range(count):
                 length, mask = cur.uint(4), cur.uint(4)
-                offsets = tuple(cur.uint(8) for _ in range(rank))
+                offsets = tuple(cur.uint(8) for _ in dims)
                 cur.take(8)
                 child = cur.uint(8)
                 self.file.spend()
@@ -392,7 +392,8 @@ class Dataset:
                     stack.append((child, level))
                     continue
                 inside = all(o < n for o, n in zip(offsets, self.shape, strict=True))
-                if offsets in found or not inside or len(found) >= expected:
+                on_grid = not any(o % d for o, d in zip(offsets, dims, strict=True))
+                if offsets in found or not (inside and on_grid) or len(found) >= expected:
                     raise FormatError(f"{self.where}: its chunk index is damaged")
                 found[offsets] = (child, length, mask)
         return [(offsets, *where) for offsets, where in found.items()]

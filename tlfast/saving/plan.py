@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tlfast._shown import shown
+from tlfast._warnings import user_level
 from tlfast.saving.errors import FormatError
 from tlfast.saving.hdf5_read import Dataset
 
@@ -55,7 +56,7 @@ class Plan:
                     f"file has {dataset.shape} at {dataset.path!r}",
                 )
                 return
-            if _is_integer(variable.dtype) != _is_integer(dataset.dtype):
+            if is_integer(variable.dtype) != is_integer(dataset.dtype):
                 # Numbers of a quantized model, or of another variable.
                 self.problem(
                     owner,
@@ -87,7 +88,8 @@ class Plan:
                     "with another number of classes? load_weights(path, skip_mismatch=True) loads "
                     "what fits"
                 )
-            warnings.warn(shown(text, 2000) + ". They keep their values", stacklevel=4)
+            said = shown(text, 2000) + ". They keep their values"
+            warnings.warn(said, stacklevel=user_level())
         values = _read_all(self._pairs)
         for (variable, _), value in zip(self._pairs, values, strict=True):
             if isinstance(value, np.ndarray):
@@ -119,5 +121,6 @@ def _read(variable: Any, dataset: Dataset) -> Any:
     return dataset.read(shape)
 
 
-def _is_integer(dtype: str | np.dtype) -> bool:
+def is_integer(dtype: str | np.dtype) -> bool:
+    """Whether these are numbers of something counted, and no weights."""
     return np.dtype(dtype).kind in "iu"

@@ -31,8 +31,8 @@ def get_record(model: Any) -> dict[str, Any]:
 
     Returns:
         A dict of plain values. `fit` sets "class_names" (list of text) where the data have
-        some, and "recipe" (see `tlfast._recipe`); saving adds "history" (dict of lists), the logs
-        of the last `fit`, and "backbones" (see `tlfast._backbones`).
+        some, and "recipe" (see `tlfast._recipe`); saving adds "history" (dict of lists), the
+        numbers in the logs of the last `fit`, and "backbones" (see `tlfast._backbones`).
     """
     if "_recipe_hashing" in model.__dict__:
         from tlfast._recipe import _recorder
@@ -63,18 +63,32 @@ def update_record(model: Any, **values: Any) -> None:
 
 
 def dump_record(model: Any) -> str:
-    """Return the record as JSON, with this version, the logs of the last `fit`, the backbones."""
+    """Return the record as JSON, with this version, the logs of the last `fit`, the backbones.
+
+    History and recipe are left out, in this order, where the record would become too long.
+    """
     record = {**get_record(model), "version": __version__}
     if "recipe" in record:
         from tlfast._recipe import _recorder
 
-        record["recipe"] = _recorder.sealed(model, MAX_BYTES // 2)
+        record["recipe"] = _recorder.sealed(model)
     logs = getattr(getattr(model, "history", None), "history", None)
     if logs:
-        record["history"] = {key: [float(value) for value in row] for key, row in logs.items()}
+        record["history"] = {key: row for key in logs if (row := _numbers_logged(logs[key]))}
     if backbones := _backbones.as_record(model):
         record["backbones"] = backbones
+    for key in ("history", "recipe"):
+        if key in record and len(_json(record)) > MAX_BYTES:
+            del record[key]
     return _dump(record)
+
+
+def _numbers_logged(values: list[Any]) -> list[float] | None:
+    """The values as Python's numbers; None where a callback logged something else."""
+    try:
+        return [float(value) for value in values]
+    except (TypeError, ValueError):
+        return None
 
 
 def restore_record(model: Any, found: object, where: str) -> None:
@@ -151,14 +165,18 @@ def _parsed(found: object, where: str) -> dict[str, Any] | None:
     return found
 
 
-def _dump(record: dict[str, Any]) -> str:
+def _json(record: dict[str, Any]) -> str:
     try:
-        text = json.dumps(record)
+        return json.dumps(record)
     except (TypeError, ValueError) as exc:
         raise ValueError(
             f"the record of a model holds numbers, text, lists and dicts of these only ({exc}); "
             f"received the keys {sorted(record)}"
         ) from exc
+
+
+def _dump(record: dict[str, Any]) -> str:
+    text = _json(record)
     if len(text) > MAX_BYTES:
         raise ValueError(f"the record of a model has at most {MAX_BYTES} bytes, not {len(text)}")
     return text

@@ -33,6 +33,11 @@ class Source:
         self._descriptor = descriptor
         self.size: int = os.fstat(descriptor).st_size if data is None else len(data)
 
+    @property
+    def head(self) -> bytes:
+        """The first bytes, which say of what kind the file is."""
+        return self.read(0, min(8, self.size))
+
     def read(self, offset: int, size: int) -> bytes:
         """Return exactly `size` bytes starting at `offset`."""
         self.check(offset, size)

@@ -16,7 +16,7 @@ from tlfast._naming import to_snake_case
 from tlfast._warnings import user_level
 from tlfast.saving import hdf5_write
 from tlfast.saving.hdf5_read import Dataset, Group
-from tlfast.saving.plan import Plan
+from tlfast.saving.plan import Plan, is_integer
 
 # What the container of layers was called in files of Keras 2.13.
 _OLD_CONTAINER = "_layer_checkpoint_dependencies"
@@ -119,8 +119,17 @@ def read_vars(group: Group) -> list[Dataset]:
     return found
 
 
-def read_optimizer(datasets: list[Dataset], model: Any, where: str) -> bool:
-    """Load the optimizer's variables of a compiled model.
+def read_optimizer(datasets: list[Dataset], model: Any, where: str) -> None:
+    """Load the optimizer's variables of a compiled model, where they fit.
+
+    Args:
+        datasets, model, where: see `optimizer_values`.
+    """
+    set_optimizer(model, optimizer_values(datasets, model, where))
+
+
+def optimizer_values(datasets: list[Dataset], model: Any, where: str) -> list[np.ndarray] | None:
+    """Read the values for the optimizer's variables of a compiled model; nothing is changed yet.
 
     Args:
         datasets: step counter, learning rate, slots, as in the file.
@@ -128,28 +137,37 @@ def read_optimizer(datasets: list[Dataset], model: Any, where: str) -> bool:
         where: text that names the file.
 
     Returns:
-        Whether they fitted; otherwise a warning is given and the optimizer is left as it is
-        (no warning when the file's optimizer has made no step).
+        The values; None where they do not fit, with a warning (without one when the file's
+        optimizer has made no step).
+
+    Raises:
+        FormatError: the data are damaged.
     """
     optimizer = model.optimizer
     if not optimizer.built:
         optimizer.build(model.trainable_weights)
-    variables = optimizer.variables
-    shapes = [tuple(np.shape(variable.numpy())) for variable in variables]
-    if shapes != [dataset.shape for dataset in datasets]:
+    wanted = [
+        (tuple(v.shape), is_integer(getattr(v, "dtype", "float32"))) for v in optimizer.variables
+    ]
+    if wanted != [(dataset.shape, is_integer(dataset.dtype)) for dataset in datasets]:
         untouched = len(datasets) <= 2 and all(d.shape == () for d in datasets)
         if untouched and not (datasets and datasets[0].read(())):
-            return False  # compiled but never trained: there is no state to lose
+            return None  # compiled but never trained: there is no state to lose
         warnings.warn(
             f"{where}: the state of the optimizer '{optimizer.name}' is not restored: the file "
-            f"has {len(datasets)} variables of it, this model's has {len(variables)}"
-            + (" of other shapes" if len(datasets) == len(variables) else "")
+            f"has {len(datasets)} variables of it, this model's has {len(wanted)}"
+            + (" of other shapes or types" if len(datasets) == len(wanted) else "")
             + ". Training goes on with a fresh state (were other layers frozen when the file was "
             "written?)",
             stacklevel=user_level(),
         )
-        return False
-    arrays = [dataset.read(shape) for dataset, shape in zip(datasets, shapes, strict=True)]
-    for variable, array in zip(variables, arrays, strict=True):
-        variable.assign(array if array.shape else array.item())
-    return True
+        return None
+    return [dataset.read(dataset.shape) for dataset in datasets]
+
+
+def set_optimizer(model: Any, values: list[np.ndarray] | None) -> None:
+    """Give the optimizer of a model what `optimizer_values` returned."""
+    if values is None:
+        return
+    for variable, value in zip(model.optimizer.variables, values, strict=True):
+        variable.assign(value if value.shape else value.item())
