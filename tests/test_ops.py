@@ -279,6 +279,19 @@ def test_equal_maxima_of_an_image(rng):
         np.testing.assert_allclose(plan.gradients()[0], np.outer(seen, slope), rtol=1e-5)
 
 
+def test_maxima_of_what_is_no_number(rng):
+    """As in Keras: NaN is the largest, and nothing else is smaller than -inf."""
+    inf, nan = np.inf, np.nan
+    net = Net(rng)
+    y = net.add("global_max_pool", net.input((1, 2, 3)))
+    x = np.array([[[[-inf, nan, 1], [-inf, 2, nan]]]], np.float32)
+    np.testing.assert_array_equal(net.plan(1, [y]).forward([x])[0], [[-inf, nan, nan]])
+    net = Net(rng)
+    y = net.add("maximum", net.input((4,)), net.input((4,)))
+    a, b = np.array([[[nan, 1, nan, 3]], [[1, nan, nan, 2]]], np.float32)
+    np.testing.assert_array_equal(net.plan(1, [y]).forward([a, b])[0], [[nan, nan, nan, 3]])
+
+
 def test_activations_far_out(rng):
     x = np.array([[-200, -88, -30, -5, -0.0, 5, 30, 80]], np.float32)
     for kind in ref.ACTIVATIONS:

@@ -1,6 +1,6 @@
 /* max_pool2d and avg_pool2d by oneDNN; global_avg_pool and global_max_pool here. Average pooling
  * divides by the cells inside the image (Keras' 'same'). */
-#include <float.h>
+#include <math.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -211,10 +211,12 @@ static void top_of(const float *from, const image_walk *w, int width, float *to)
 {
     float top[TL_NORM_WIDTH];
     for (int k = 0; k < width; k++)
-        top[k] = -FLT_MAX;
+        top[k] = -INFINITY;
     for (int64_t p = 0; p < w->n_positions; p++)
-        for (int k = 0; k < width; k++)
-            top[k] = from[p * w->position + k] > top[k] ? from[p * w->position + k] : top[k];
+        for (int k = 0; k < width; k++) {
+            float x = from[p * w->position + k];
+            top[k] = x > top[k] || isnan(x) ? x : top[k]; /* a NaN stays */
+        }
     memcpy(to, top, (size_t)width * sizeof *top);
 }
 
