@@ -105,12 +105,16 @@ static int64_t smaller(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
+static int64_t larger(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
 /* Tiles of one of several passes of about the same length; per_tile in bytes. */
 static int64_t tiles_per_pass(int64_t n_tiles, int64_t per_tile)
 {
-    int64_t most = smaller(ENOUGH_TILES, MAX_WORKSPACE / per_tile);
-    if (most < WORKSPACE / per_tile)
-        most = WORKSPACE / per_tile;
+    int64_t most = larger(WORKSPACE / per_tile, smaller(ENOUGH_TILES, MAX_WORKSPACE / per_tile));
+    most = larger(most, 1);
     int64_t passes = (n_tiles + most - 1) / most;
     return (n_tiles + passes - 1) / passes;
 }
