@@ -590,6 +590,34 @@ def test_plans_without_sense(rng):
         plan.train([np.zeros((2, 4), np.float32)], [])
 
 
+def test_a_call_while_another_reads_its_arrays(rng):
+    """Converting an array can let another thread run."""
+    net = Net(rng)
+    plan = training_plan(net, [net.dense(net.input((4,)), 2)],
+                         [{"kind": "mean_squared_error"}], 2)
+    x, y = np.zeros((2, 4), np.float32), np.zeros((2, 2), np.float32)
+    said = []
+
+    class Asking:
+        def __array__(self, dtype=None, copy=None):
+            updates = tuple((v, (), False, 0, 0) for v in net.variables)
+            for call in (
+                lambda: plan.forward([x]),
+                lambda: plan.set_optimizer({"kind": "sgd"}, updates),
+                plan.steps,
+            ):
+                with pytest.raises(RuntimeError, match="running in another thread"):
+                    call()
+                said.append(call)
+            return x
+
+    plan.train([Asking()], [y])
+    assert len(said) == 3
+    with pytest.raises(ValueError, match="input 0"):
+        plan.forward([x[:1]])
+    plan.forward([x])  # neither a finished call nor a refused one keeps it busy
+
+
 def test_feeding_a_value_in_the_middle(rng):
     net = Net(rng)
     x = net.act(net.conv(net.input((5, 4, 3)), 12))

@@ -237,6 +237,9 @@ def test_optimizers_that_do_not_fit(rng):
                                                    for v in net.variables))
     with pytest.raises(ValueError, match="updates for 1 variables, the plan trains 2"):
         plan.set_optimizer({"kind": "sgd"}, ((net.variables[0], (), False, 0, 0),))
+    with pytest.raises(ValueError, match="update 1 is for another variable than the plan trains"):
+        plan.set_optimizer({"kind": "sgd"}, ((net.variables[0], (), False, 0, 0),
+                                             (_core.Variable((2,)), (), False, 0, 0)))
     with pytest.raises(RuntimeError, match="set_optimizer was not called"):
         plan.train(net.draw(2), [np.zeros((2, 2), np.float32)])
 

@@ -431,6 +431,11 @@ tl_status tl_plan_backward(tl_plan *plan, tl_error *err)
     return TL_OK;
 }
 
+tl_variable *tl_plan_trainable(const tl_plan *plan, int i)
+{
+    return plan->trainable[i];
+}
+
 float *tl_plan_gradient(const tl_plan *plan, int i)
 {
     return plan->first_gradient[i] < 0 ? NULL : plan->gradients[plan->first_gradient[i]].data;

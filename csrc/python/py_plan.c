@@ -294,9 +294,16 @@ static int read_update(plan_object *self, tl_py_state *state, PyObject *tuple, i
     if (!PyArg_ParseTuple(tuple, "OO!pff|f:update", &variable, &PyTuple_Type, &slots, &decays,
                           &u->l1, &u->l2, &u->rate))
         return -1;
-    if ((u->variable = tl_py_variable(state, variable)) == NULL)
+    tl_variable *trained = tl_py_variable(state, variable);
+    if (trained == NULL)
         return -1;
-    tl_variable_add_writer(u->variable);
+    if (trained != tl_plan_trainable(self->plan, i)) {
+        PyErr_Format(PyExc_ValueError,
+                     "update %d is for another variable than the plan trains there", i);
+        return -1;
+    }
+    u->variable = trained; /* the plan holds it */
+    tl_variable_add_writer(trained);
     u->decays = decays && self->optimizer.weight_decay != 0.f;
     u->gradient = tl_plan_gradient(self->plan, i);
     for (int k = 0; k < TL_MAX_SLOTS; k++) {
@@ -499,6 +506,7 @@ static PyObject *run(plan_object *self, PyObject *feeds, PyObject *targets, PyOb
     call c;
     if (is_busy(self))
         return NULL;
+    self->busy = getpid(); /* already here: other threads may run while arrays are converted */
     if (call_init(&c, self) < 0 || read_feeds(&c, self, graph, feeds) < 0 ||
         (targets != NULL && read_targets(&c, self, targets, weights) < 0) ||
         (outputs = PyList_New(self->n_outputs)) == NULL ||
@@ -518,9 +526,7 @@ static PyObject *run(plan_object *self, PyObject *feeds, PyObject *targets, PyOb
         .dry = dry,
     };
     tl_job job = {.run = run_job, .arg = &args};
-    self->busy = getpid();
     int ran = tl_py_run_job(state, &job);
-    self->busy = 0;
     /* Here, where no signal comes in between: an interrupted call may have done its update. */
     if (counter != NULL && job.done && job.status == TL_OK)
         *counter += 1;
@@ -528,6 +534,7 @@ static PyObject *run(plan_object *self, PyObject *feeds, PyObject *targets, PyOb
         result =
             targets != NULL ? Py_BuildValue("(NO)", loss_list(&c), outputs) : Py_NewRef(outputs);
 done:
+    self->busy = 0;
     Py_XDECREF(outputs);
     call_clear(&c);
     return result;
