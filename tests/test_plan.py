@@ -185,7 +185,7 @@ def test_the_same_value_twice(rng):
     x = net.conv(net.input((5, 4, 3)), 12)
     for op in ("add", "multiply", "subtract", "average", "maximum"):
         check_forward(net, [net.add(op, x, x)], 2)
-    y = net.add("concat", x, x, axis=-1)
+    y = net.add("concat", x, x)
     y = net.add("multiply", y, y)
     check_forward(net, [y], 2)
     check_gradients(net, [net.add("add", y, y)])

@@ -37,6 +37,9 @@ static tl_status infer(const tl_graph *graph, const tl_node *node, tl_value *dst
     if (src->rank != 4 || kernel == NULL || kernel->rank != 4)
         return tl_fail(err, TL_SHAPE, "layer '%s': a convolution needs (N, H, W, C), got %s",
                        node->name, tl_shape_text(src->rank, src->dims, given, sizeof given));
+    if (kernel->size == 0)
+        return tl_fail(err, TL_SHAPE, "layer '%s': the kernel %s has no values", node->name,
+                       tl_shape_text(4, kernel->dims, has, sizeof has));
     int64_t groups = tl_conv_groups(node);
     int64_t in = tl_conv_is_depthwise(node) ? kernel->dims[2] : kernel->dims[2] * groups;
     const tl_variable *bias = node->weights[1];
