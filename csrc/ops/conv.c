@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "kernels/kernels.h"
 #include "ops/conv_kernel.h"
 #include "ops/depthwise.h"
 #include "ops/step.h"
@@ -99,8 +98,7 @@ static void choose(const tl_graph *graph, const tl_node *node, tl_layout spatial
 {
     int64_t groups = tl_conv_groups(node), in = graph->values[node->src[0]].dims[3];
     bool depthwise = tl_conv_is_depthwise(node), images = groups == 1 && reads_images(graph, node);
-    int64_t block = tl_kernel_isa() == TL_ISA_AVX512 ? 16 : 8;
-    bool few = !depthwise && !images && (in < block || (groups > 1 && in / groups % 16 != 0));
+    bool few = !depthwise && !images && (in < tl_block() || (groups > 1 && in / groups % 16 != 0));
     bool multiplies = depthwise && tl_conv_channels(node) != in;
     bool plain = few || multiplies || (!depthwise && exceeds_image(graph, node));
     *src = *dst = plain ? TL_LAYOUT_PLAIN : spatial;

@@ -228,7 +228,7 @@ static tl_status create(tl_plan *plan, const tl_plan_spec *spec, tl_error *err)
         .graph = plan->graph,
         .pool = plan->pool,
         .n_threads = plan->n_threads,
-        .block = tl_dnn.get_effective_cpu_isa() >= dnnl_cpu_isa_avx512_core ? 16 : 8,
+        .block = tl_block(),
     };
     TL_TRY(retain_trainable(plan, spec, err));
     TL_TRY(tl_plan_rewrite(plan, spec, err));
