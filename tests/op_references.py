@@ -159,8 +159,8 @@ def maximum(first, *others):
     return first
 
 
-def concat(*inputs, axis=-1):
-    return np.concatenate(inputs, axis=axis)
+def concat(*inputs):
+    return np.concatenate(inputs, axis=-1)
 
 
 def reshape(x, *, shape):

@@ -194,6 +194,37 @@ def test_everything_frozen_is_an_error(rng):
         model.fit(x, y, verbose=0)
 
 
+@pytest.mark.parametrize("kind", ["softmax", "sigmoid"])
+def test_a_frozen_classifier_has_the_loss_of_one_that_is_not(rng, kind):
+    """Its loss is computed from the logits, which the head must get instead of the output."""
+    model = classifier(backbone())
+    model.layers[-1].activation = tf.activations.get(kind)
+    x = rng.uniform(0, 255, (4, SIZE, SIZE, 3)).astype(np.float32)
+    y = np.eye(2, dtype=np.float32)[[0, 1, 1, 0]]
+    loss = "categorical_crossentropy" if kind == "softmax" else "binary_crossentropy"
+    model.compile("sgd", loss)
+    expected = model.evaluate(x, y, verbose=0)
+    model.trainable = False
+    model.compile("sgd", loss)
+    assert model.evaluate(x, y, verbose=0) == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_frozen_output_beside_a_trained_one(rng):
+    """The trained layer reads the frozen probabilities, the loss their logits."""
+    inputs = tf.Input((5,))
+    frozen = layers.Dense(3, activation="softmax", name="frozen", trainable=False)(inputs)
+    model = tf.Model(inputs, [frozen, layers.Dense(2, name="live")(frozen)])
+    x, y = rng.normal(size=(6, 5)), [np.eye(3)[[0, 1, 2, 0, 1, 2]], rng.normal(size=(6, 2))]
+    model.compile("sgd", ["categorical_crossentropy", "mse"])
+    before = model.evaluate(x, y, verbose=0, return_dict=True)
+    after = model.fit(x, y, batch_size=6, epochs=3, verbose=0).history
+    probabilities = model.predict(x, verbose=0)[0]
+    cross_entropy = -np.log((probabilities * y[0]).sum(1)).mean()
+    assert after["frozen_loss"] == pytest.approx([cross_entropy] * 3, rel=1e-5)
+    assert before["frozen_loss"] == pytest.approx(cross_entropy, rel=1e-5)
+    assert after["live_loss"][2] < after["live_loss"][1] < before["live_loss"]
+
+
 def test_features_on_disk_equal_features_in_memory(rng, monkeypatch, tmp_path):
     monkeypatch.setenv("TLFAST_CACHE_DIR", str(tmp_path))
     _, in_memory = fitted(5, "auto", 7, 2)

@@ -31,7 +31,7 @@ def dense_block(net, widths, size, activation):
         y = net.norm(x)
         y = net.act(y, activation) if activation else y
         y = net.conv(y, width, 3, pads=(1, 1, 1, 1))
-        x = net.add("concat", x, y, axis=3)
+        x = net.add("concat", x, y)
         joins.append(x)
     y = net.norm(x)
     return net.act(y, activation) if activation else y, joins
@@ -64,17 +64,17 @@ def test_a_join_that_others_read_is_made(rng):
 def test_a_value_joined_with_itself(rng):
     net = Net(rng)
     x = net.conv(net.input((5, 5, 4)), 16)
-    check_forward(net, [net.norm(net.add("concat", x, x, axis=3))], 2)
+    check_forward(net, [net.norm(net.add("concat", x, x))], 2)
     net = Net(rng)
     x = net.input((8,))
-    joined = net.add("concat", x, net.dense(x, 5), axis=1)
+    joined = net.add("concat", x, net.dense(x, 5))
     assert "concat" not in ops_of(check_forward(net, [net.norm(joined)], 3))
 
 
 def test_batch_statistics_are_not_joined(rng):
     net = Net(rng)
     x = net.conv(net.input((5, 5, 4)), 16)
-    joined = net.add("concat", x, net.conv(x, 16), axis=3)
+    joined = net.add("concat", x, net.conv(x, 16))
     plan = check_forward(net, [net.norm(joined, training=True)], 2)
     assert "concat" in ops_of(plan)
 

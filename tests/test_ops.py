@@ -91,10 +91,10 @@ CASES = {
     "global_avg_pool": [{"x": (5, 7, 12)}, {"x": (1, 3, 3)}, {"x": (9, 2, 24)}],
     "global_max_pool": [{"x": (5, 7, 12)}, {"x": (1, 3, 3)}, {"x": (9, 2, 24)}],
     "concat": [
-        {"x": [(5, 3, 12), (5, 3, 3), (5, 3, 5)], "axis": -1},
-        {"x": [(3, 3, 16), (3, 3, 32)], "axis": -1},
-        {"x": [(7,), (5,)], "axis": -1},
-        {"x": [(4, 3), (4, 2)], "axis": -1},
+        {"x": [(5, 3, 12), (5, 3, 3), (5, 3, 5)]},
+        {"x": [(3, 3, 16), (3, 3, 32)]},
+        {"x": [(7,), (5,)]},
+        {"x": [(4, 3), (4, 2)]},
     ],
     "zero_pad2d": [{"x": (5, 3, 12), "pads": (1, 0, 2, 3)}, {"x": (4, 4, 3), "pads": (0, 1, 0, 1)}],
     "crop2d": [{"x": (7, 8, 12), "pads": (1, 0, 2, 3)}, {"x": (4, 4, 3), "pads": (0, 1, 0, 1)}],
@@ -279,6 +279,19 @@ def test_equal_maxima_of_an_image(rng):
         np.testing.assert_allclose(plan.gradients()[0], np.outer(seen, slope), rtol=1e-5)
 
 
+def test_maxima_of_what_is_no_number(rng):
+    """As in Keras: NaN is the largest, and nothing else is smaller than -inf."""
+    inf, nan = np.inf, np.nan
+    net = Net(rng)
+    y = net.add("global_max_pool", net.input((1, 2, 3)))
+    x = np.array([[[[-inf, nan, 1], [-inf, 2, nan]]]], np.float32)
+    np.testing.assert_array_equal(net.plan(1, [y]).forward([x])[0], [[-inf, nan, nan]])
+    net = Net(rng)
+    y = net.add("maximum", net.input((4,)), net.input((4,)))
+    a, b = np.array([[[nan, 1, nan, 3]], [[1, nan, nan, 2]]], np.float32)
+    np.testing.assert_array_equal(net.plan(1, [y]).forward([a, b])[0], [[nan, nan, nan, 3]])
+
+
 def test_activations_far_out(rng):
     x = np.array([[-200, -88, -30, -5, -0.0, 5, 30, 80]], np.float32)
     for kind in ref.ACTIVATIONS:
@@ -365,8 +378,8 @@ def frozen_net(rng):
                             12), "sigmoid")
     x = net.add("multiply", x, gate)
     x = net.add("concat", net.add("max_pool2d", x, pool=(3, 3), strides=(2, 2), pads=(1, 1, 1, 1)),
-                net.add("avg_pool2d", x, pool=(3, 3), strides=(2, 2), pads=(0, 1, 1, 1)), axis=-1)
-    g = net.add("concat", net.add("global_avg_pool", x), net.add("global_max_pool", x), axis=-1)
+                net.add("avg_pool2d", x, pool=(3, 3), strides=(2, 2), pads=(0, 1, 1, 1)))
+    g = net.add("concat", net.add("global_avg_pool", x), net.add("global_max_pool", x))
     a = net.act(net.dense(g, 130), "tanh")
     b = net.act(net.dense(a, 7), "softmax")
     c = net.dense(net.add("reshape", x, shape=(int(np.prod(net.shapes[x])),)), 1)
@@ -411,7 +424,7 @@ def test_bits_of_dense(features, units, rng):
 # ---- what does not fit ------------------------------------------------------------------------
 
 IMAGE = (8, 7, 6)
-WRONG = [  # op, input shapes, weight shapes, attributes, what the text says
+WRONG = [  # op, input shapes (or a value), weight shapes, attributes, what the text says
     ("conv2d", [IMAGE], [(3, 3, 5, 4)], {}, r"kernel \(3, 3, 5, 4\) .* input is \(2, 8, 7, 6\)"),
     ("conv2d", [IMAGE], [(3, 3, 6)], {}, r"needs \(N, H, W, C\)"),
     ("conv2d", [(6,)], [(3, 3, 6, 4)], {}, r"got \(2, 6\)"),
@@ -439,14 +452,20 @@ WRONG = [  # op, input shapes, weight shapes, attributes, what the text says
     ("add", [IMAGE, (8, 7, 5)], [], {}, r"\(2, 8, 7, 6\) and \(2, 8, 7, 5\)"),
     ("multiply", [(1, 1, 6), IMAGE], [], {}, r"as a later input"),
     ("maximum", [IMAGE, (6,)], [], {}, r"cannot maximum shapes"),
-    ("concat", [IMAGE, (8, 6, 6)], [], {"axis": -1}, "all but the last axis"),
-    ("concat", [IMAGE, (6,)], [], {"axis": -1}, "cannot join shapes"),
+    ("concat", [IMAGE, (8, 6, 6)], [], {}, "all but the last axis"),
+    ("concat", [IMAGE, (6,)], [], {}, "cannot join shapes"),
     ("zero_pad2d", [(6,)], [], {"pads": (1, 1, 1, 1)}, r"got \(2, 6\)"),
     ("zero_pad2d", [IMAGE], [], {"pads": (-1, 1, 1, 1)}, "allowed: 0 or more"),
     ("crop2d", [IMAGE], [], {"pads": (4, 4, 0, 0)}, "output shape"),
     ("crop2d", [IMAGE], [], {"pads": (0, 0, 0, -3)}, "allowed: 0 or more"),
     ("reshape", [IMAGE], [], {"shape": (7, 7, 6)}, r"cannot reshape \(2, 8, 7, 6\) to \(2, 7, 7"),
     ("scale_shift", [IMAGE], [], {"scale": (1.0, 2.0), "shift": 0.0}, "2 scale factors"),
+    # beyond what a sum or product of them could hold
+    ("zero_pad2d", [IMAGE], [], {"pads": (2**63 - 1, 2**63 - 1, 0, 0)}, "9223372036854775807"),
+    ("conv2d", [IMAGE], [(5, 5, 6, 4)], {"dilation": (2**62, 1)}, "4611686018427387904"),
+    ("max_pool2d", [IMAGE], [], {"pool": (1, 2**40), "strides": (1, 1)}, "1099511627776"),
+    ("conv2d", [IMAGE], [(0, 3, 6, 4)], {}, r"kernel \(0, 3, 6, 4\) has no values"),
+    ("add", [IMAGE, 2**32], [], {}, "input 4294967296 is not a value"),
     ("random_affine", [(6,)], [], {"flip": "horizontal"}, r"got \(2, 6\)"),
 ]
 
@@ -455,7 +474,7 @@ WRONG = [  # op, input shapes, weight shapes, attributes, what the text says
                          ids=[f"{w[0]}-{i}" for i, w in enumerate(WRONG)])
 def test_what_does_not_fit_names_the_layer(op, inputs, weights, attrs, says):
     graph = _core.Graph(2)
-    values = [graph.input(shape) for shape in inputs]
+    values = [graph.input(x) if isinstance(x, tuple) else x for x in inputs]
     variables = [_core.Variable(shape) for shape in weights]
     before = graph.n_values
     with pytest.raises(ValueError, match=says) as caught:

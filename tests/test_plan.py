@@ -185,7 +185,7 @@ def test_the_same_value_twice(rng):
     x = net.conv(net.input((5, 4, 3)), 12)
     for op in ("add", "multiply", "subtract", "average", "maximum"):
         check_forward(net, [net.add(op, x, x)], 2)
-    y = net.add("concat", x, x, axis=-1)
+    y = net.add("concat", x, x)
     y = net.add("multiply", y, y)
     check_forward(net, [y], 2)
     check_gradients(net, [net.add("add", y, y)])
@@ -588,6 +588,34 @@ def test_plans_without_sense(rng):
         plan.forward([np.zeros((3, 4), np.float32)])
     with pytest.raises(RuntimeError, match="set_optimizer"):
         plan.train([np.zeros((2, 4), np.float32)], [])
+
+
+def test_a_call_while_another_reads_its_arrays(rng):
+    """Converting an array can let another thread run."""
+    net = Net(rng)
+    plan = training_plan(net, [net.dense(net.input((4,)), 2)],
+                         [{"kind": "mean_squared_error"}], 2)
+    x, y = np.zeros((2, 4), np.float32), np.zeros((2, 2), np.float32)
+    said = []
+
+    class Asking:
+        def __array__(self, dtype=None, copy=None):
+            updates = tuple((v, (), False, 0, 0) for v in net.variables)
+            for call in (
+                lambda: plan.forward([x]),
+                lambda: plan.set_optimizer({"kind": "sgd"}, updates),
+                plan.steps,
+            ):
+                with pytest.raises(RuntimeError, match="running in another thread"):
+                    call()
+                said.append(call)
+            return x
+
+    plan.train([Asking()], [y])
+    assert len(said) == 3
+    with pytest.raises(ValueError, match="input 0"):
+        plan.forward([x[:1]])
+    plan.forward([x])  # neither a finished call nor a refused one keeps it busy
 
 
 def test_feeding_a_value_in_the_middle(rng):

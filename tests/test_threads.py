@@ -78,8 +78,9 @@ def test_a_plan_belongs_to_a_number_of_threads(rng):
                 plan.forward(feeds)
             assert np.array_equal(net.plan(2, [y]).forward(feeds)[0], expected)
         assert np.array_equal(plan.forward(feeds)[0], expected)
-    with pytest.raises(ValueError, match="number of threads -1; allowed"):
-        _core.set_num_threads(-1)
+    for n in (-1, 4097, 2**32 + 1):
+        with pytest.raises(ValueError, match=f"number of threads {n}; allowed: 1 to 4096"):
+            _core.set_num_threads(n)
 
 
 # ---- something that takes a while -------------------------------------------------------------

@@ -199,6 +199,16 @@ def test_the_clipped_cases_do_clip(rng):
     assert np.linalg.norm(g) > 2 * 0.5 and np.abs(g).max() > 2 * 0.05
 
 
+def test_clipvalue_keeps_nan(rng):
+    """As in Keras: a gradient that is no number is seen in the weight."""
+    net = Net(rng)
+    y = net.dense(net.input((1,)), 1, bias=False)
+    plan = training_plan(net, [y], [MSE], 1, optimizer={"kind": "sgd", "clipvalue": 0.5})
+    plan.train([np.full((1, 1), np.nan, np.float32)], [np.zeros((1, 1), np.float32)],
+               learning_rate=0.1)
+    assert np.isnan(net.variables[0].numpy()).all()
+
+
 def test_weight_decay_of_chosen_variables(rng):
     net = Net(rng)
     y = net.dense(net.input((3,)), 2)
@@ -227,6 +237,9 @@ def test_optimizers_that_do_not_fit(rng):
                                                    for v in net.variables))
     with pytest.raises(ValueError, match="updates for 1 variables, the plan trains 2"):
         plan.set_optimizer({"kind": "sgd"}, ((net.variables[0], (), False, 0, 0),))
+    with pytest.raises(ValueError, match="update 1 is for another variable than the plan trains"):
+        plan.set_optimizer({"kind": "sgd"}, ((net.variables[0], (), False, 0, 0),
+                                             (_core.Variable((2,)), (), False, 0, 0)))
     with pytest.raises(RuntimeError, match="set_optimizer was not called"):
         plan.train(net.draw(2), [np.zeros((2, 2), np.float32)])
 

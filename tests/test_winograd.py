@@ -136,6 +136,16 @@ def test_images_larger_than_one_pass(rng):
     assert distance(layer.run(x), layer.expected(x)) < TOLERANCE
 
 
+def test_more_channels_than_a_pass_has_room_for():
+    """Made, not run: it would take gigabytes."""
+    graph = _core.Graph(1)
+    x = graph.input((10, 10, 240_000))
+    kernel = _core.Variable((3, 3, 240_000, 32))
+    y = graph.add("conv2d", [x], [kernel, None], "wide", pads=(1, 1, 1, 1))
+    plan = _core.Plan(graph, (x,), (y,), _core.Pool())
+    assert plan.arena_bytes > 4 * 100 * 240_000
+
+
 def test_convolution_may_read_its_own_residual(rng):
     """y = conv(x) + x: the sum must not be written over x while it is read."""
     layer = Layer(rng, SHAPES[0], "relu")

@@ -129,10 +129,10 @@ def set_num_threads(n: int) -> None:
     """Choose how many threads compute.
 
     Args:
-        n: 1 or more; 0 for the default.
+        n: 1 to 4096; 0 for the default.
 
     Raises:
-        ValueError: a negative number.
+        ValueError: another number.
     """
     _core.set_num_threads(n)
 

@@ -69,6 +69,12 @@ def as_input(array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array, dtype=wanted)
 
 
+def _read_by_losses(graph: Any, output: int) -> int:
+    # Cross-entropies of probabilities are computed from the logits.
+    sources, activation = graph.node(output)[2:4]
+    return int(sources[0]) if activation in ("softmax", "sigmoid") else output
+
+
 class Cut:
     """Where the frozen part of a model ends, for one set of input shapes.
 
@@ -77,7 +83,7 @@ class Cut:
             lowered with the same arguments.
         shapes: shape of one sample of each.
         works: whether computing them is worth avoiding.
-        is_whole: nothing is trained: they are the outputs.
+        is_whole: nothing is trained: behind them is no more than the activation of an output.
         signature: equal signatures compute the same function of the inputs and the weights.
     """
 
@@ -85,12 +91,12 @@ class Cut:
         graph = made.graph
         frozen = graph.prefix(trainable)
         _, needed = graph.version(made.outputs)
-        cut = {v for v in made.outputs if frozen[v]}
+        cut = {_read_by_losses(graph, v) for v in made.outputs if frozen[v]}
         for value in needed:
             if not frozen[value]:
                 cut.update(s for s in graph.node(value)[2] if frozen[s])
         self.values = tuple(sorted(cut))
-        self.is_whole = cut == set(made.outputs)
+        self.is_whole = all(frozen[v] for v in made.outputs)
         self._graph = graph
         _, before = graph.version(self.values)
         nodes = [graph.node(v) for v in before]

@@ -112,8 +112,8 @@ static int creatable_threads(int n)
 static int default_threads(void)
 {
     const char *text = getenv("OMP_NUM_THREADS");
-    int n = text != NULL ? atoi(text) : 0;
-    return n > 0 ? n : tl_os_cpu_count();
+    long n = text != NULL ? strtol(text, NULL, 10) : 0;
+    return n > 0 && n <= TL_MAX_THREADS ? (int)n : tl_os_cpu_count();
 }
 
 static void make_team(int n)
@@ -281,12 +281,12 @@ static tl_status write_team(void *arg, tl_error *err)
     return TL_OK;
 }
 
-tl_status tl_compute_set_threads(int n, tl_error *err)
+tl_status tl_compute_set_threads(long n, tl_error *err)
 {
-    if (n < 0)
-        return tl_fail(err, TL_ARG, "number of threads %d; allowed: 1 or more, 0 for the default",
-                       n);
-    int threads = n != 0 ? n : default_threads();
+    if (n < 0 || n > TL_MAX_THREADS)
+        return tl_fail(err, TL_ARG, "number of threads %ld; allowed: 1 to %d, 0 for the default",
+                       n, TL_MAX_THREADS);
+    int threads = n != 0 ? (int)n : default_threads();
     pthread_mutex_lock(&lock);
     wanted = threads;
     pthread_mutex_unlock(&lock);

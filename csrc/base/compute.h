@@ -48,9 +48,12 @@ tl_status tl_compute_get_threads(int *n, tl_error *err);
 /* The same for code that runs in a job already. */
 int tl_compute_team(void);
 
+/* More than any machine has processors. */
+#define TL_MAX_THREADS 4096
+
 /* n >= 1, or 0 for the default: OMP_NUM_THREADS if set, else tl_os_cpu_count(). Plans made for
  * another number refuse to run and are to be made again. */
-tl_status tl_compute_set_threads(int n, tl_error *err);
+tl_status tl_compute_set_threads(long n, tl_error *err);
 
 /* On the compute thread: the team size now; TL_STATE when it is no longer what plans were built
  * for (a oneDNN primitive run by a smaller team gives a partial gradient or hangs). */

@@ -112,8 +112,23 @@ static tl_status check_shape(const char *name, const tl_value *value, tl_error *
     return TL_OK;
 }
 
+/* Numbers of a window that no image can need: shape functions may add and multiply the others. */
+static tl_status check_window(const char *name, const tl_attrs *a, tl_error *err)
+{
+    const int64_t numbers[] = {a->strides[0], a->strides[1], a->dilation[0], a->dilation[1],
+                               a->pool[0],    a->pool[1],    a->pads[0],     a->pads[1],
+                               a->pads[2],    a->pads[3],    a->groups};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        if (numbers[i] > MAX_ELEMENTS || numbers[i] < -MAX_ELEMENTS)
+            return tl_fail(err, TL_ARG,
+                           "layer '%s': strides, dilation, pool size, padding or groups of %lld; "
+                           "allowed: up to 2^31",
+                           name, (long long)numbers[i]);
+    return TL_OK;
+}
+
 tl_status tl_graph_add(tl_graph *graph, tl_op_kind kind, tl_shape_fn infer, const char *name,
-                       int n_src, const int *src, int n_weights, tl_variable *const *weights,
+                       int n_src, const int64_t *src, int n_weights, tl_variable *const *weights,
                        const tl_attrs *attrs, int *value, tl_error *err)
 {
     tl_node node = {.kind = kind, .n_src = n_src, .attrs = *attrs, .dtype = graph->dtype};
@@ -121,15 +136,17 @@ tl_status tl_graph_add(tl_graph *graph, tl_op_kind kind, tl_shape_fn infer, cons
     tl_status status = TL_OK;
     for (int i = 0; i < n_src; i++)
         if (src[i] < 0 || src[i] >= graph->n_nodes) {
-            status = tl_fail(err, TL_ARG, "layer '%s': input %d is not a value of this graph",
-                             name, src[i]);
+            status = tl_fail(err, TL_ARG, "layer '%s': input %lld is not a value of this graph",
+                             name, (long long)src[i]);
             goto fail;
         }
+    TL_TRY_GOTO(check_window(name, attrs, err));
     TL_TRY_GOTO(reserve_node(graph, err));
     TL_TRY_GOTO(tl_calloc((void **)&node.name, strlen(name) + 1, 1, "a node's name", err));
     memcpy(node.name, name, strlen(name));
-    TL_TRY_GOTO(tl_calloc((void **)&node.src, (size_t)n_src, sizeof *src, "a node", err));
-    memcpy(node.src, src, (size_t)n_src * sizeof *src);
+    TL_TRY_GOTO(tl_calloc((void **)&node.src, (size_t)n_src, sizeof(int), "a node", err));
+    for (int i = 0; i < n_src; i++)
+        node.src[i] = (int)src[i];
     for (int i = 0; i < n_weights; i++)
         if (weights[i] != NULL) {
             tl_variable_retain(weights[i]);

@@ -95,7 +95,7 @@ tl_status tl_graph_input(tl_graph *graph, int rank, const int64_t *dims, const c
 /* Appends a node; infer is its op's shape function. name, src and weights are copied (variables
  * retained); attrs->scale and shift are taken over, on failure too. */
 tl_status tl_graph_add(tl_graph *graph, tl_op_kind kind, tl_shape_fn infer, const char *name,
-                       int n_src, const int *src, int n_weights, tl_variable *const *weights,
+                       int n_src, const int64_t *src, int n_weights, tl_variable *const *weights,
                        const tl_attrs *attrs, int *value, tl_error *err);
 
 /* Marks (in `in_prefix`, one flag per value) every value that is a pure function of the inputs:

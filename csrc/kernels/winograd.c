@@ -12,51 +12,16 @@
 
 #define FEW 4 /* rows of a smaller tile for what is left: one image has few of them */
 
-/* Register tiles: 4 x 2 of 16, 6 x 2 of 16, 12 x 2 of 32 registers, the rest for operands. */
-#define WIDTH 4
-#define ROWS 4
+/* Sums of one product held in registers, rows by vectors of WIDTH floats: 4 x 2 of 16 registers,
+ * 6 x 2 of 16, 12 x 2 of 32, the rest for operands. */
+#define ROWS (WIDTH == 16 ? 12 : WIDTH == 8 ? 6 : 4)
 #define VECTORS 2
-#define SUM_ROWS 4
-#define NAME(x) x##_base
-#include "kernels/vector_body.h"
-#include "kernels/element_f32.h"
-#include "kernels/winograd_body.h"
+/* The same for the gradient of the kernel; at most ROWS, divides WIDTH. */
+#define SUM_ROWS (WIDTH == 16 ? 8 : 4)
 
-#pragma GCC push_options
-#pragma GCC target("arch=x86-64-v3")
-#define WIDTH 8
-#define ROWS 6
-#define VECTORS 2
-#define SUM_ROWS 4
-#define NAME(x) x##_avx2
-#include "kernels/vector_body.h"
-#include "kernels/element_f32.h"
-#include "kernels/winograd_body.h"
-#pragma GCC pop_options
-
-#pragma GCC push_options
-#pragma GCC target("arch=x86-64-v4,prefer-vector-width=512")
-#define WIDTH 16
-#define ROWS 12
-#define VECTORS 2
-#define SUM_ROWS 8
-#define NAME(x) x##_avx512
-#include "kernels/vector_body.h"
-#include "kernels/element_f32.h"
-#include "kernels/winograd_body.h"
-#pragma GCC pop_options
-
-#pragma GCC push_options
-#pragma GCC target("arch=x86-64-v4,avx512bf16,prefer-vector-width=512")
-#define WIDTH 16
-#define ROWS 12
-#define VECTORS 2
-#define SUM_ROWS 8
-#define NAME(x) x##_bf16
-#include "kernels/vector_body.h"
-#include "kernels/element_bf16.h"
-#include "kernels/winograd_body.h"
-#pragma GCC pop_options
+#define BODY "kernels/winograd_body.h"
+#include "kernels/versions.h"
+#include "kernels/version_bf16.h"
 
 const tl_winograd_kernels *tl_winograd(tl_dtype dtype)
 {

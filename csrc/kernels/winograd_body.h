@@ -1,9 +1,6 @@
 /* Body of the Winograd kernels, included by winograd.c behind vector_body.h and the images' form
- * in memory (element_f32.h, element_bf16.h), once per instruction set with
- *   WIDTH          floats per vector
- *   ROWS, VECTORS  tile of one product held in registers
- *   SUM_ROWS       the same for the gradient of the kernel; divides WIDTH
- *   NAME(x)        the name of a function in this version */
+ * in memory (element_f32.h, element_bf16.h). */
+
 /* B' along one axis. */
 static inline __attribute__((always_inline)) void NAME(src_axis)(const VEC *d, int step, VEC *out)
 {
@@ -65,55 +62,55 @@ static void NAME(transform_src)(const tl_winograd_image *src, int64_t tiles_h, i
     }
 }
 
-/* Unrolled, so that the sums stay in registers (-O2 would keep the loops). */
-static inline __attribute__((always_inline)) void NAME(tile)(const float *v, const float *u,
-                                                             float *m, int n_rows, int64_t c,
-                                                             int64_t c_stride, int64_t k_stride,
-                                                             bool adds)
+/* m (n_rows, PANEL) = or += a (n_rows, terms) x b (terms, PANEL): element (r, x) of a is at
+ * r * a_row + x * a_term, a row of m at r * m_row. n_rows is a constant where this is inlined and
+ * the loops are unrolled, so that the sums stay in registers (-O2 would keep the loops). */
+static inline __attribute__((always_inline)) void NAME(tile)(const float *a, int64_t a_row,
+                                                             int64_t a_term, const float *b,
+                                                             int64_t terms, float *m,
+                                                             int64_t m_row, int n_rows, bool adds)
 {
     VEC sum[ROWS][VECTORS];
 #pragma GCC unroll 16
     for (int r = 0; r < n_rows; r++)
 #pragma GCC unroll 16
         for (int i = 0; i < VECTORS; i++)
-            sum[r][i] = adds ? NAME(load)(m + r * k_stride + i * WIDTH) : (VEC){0};
-    for (int64_t x = 0; x < c; x++) {
-        VEC b[VECTORS];
+            sum[r][i] = adds ? NAME(load)(m + r * m_row + i * WIDTH) : (VEC){0};
+    for (int64_t x = 0; x < terms; x++) {
+        VEC row[VECTORS];
 #pragma GCC unroll 16
         for (int i = 0; i < VECTORS; i++)
-            b[i] = NAME(load)(u + x * WIDTH * VECTORS + i * WIDTH);
+            row[i] = NAME(load)(b + (x * VECTORS + i) * WIDTH);
 #pragma GCC unroll 16
         for (int r = 0; r < n_rows; r++) {
-            float a = v[r * c_stride + x];
+            float factor = a[r * a_row + x * a_term];
 #pragma GCC unroll 16
             for (int i = 0; i < VECTORS; i++)
-                sum[r][i] += a * b[i];
+                sum[r][i] += factor * row[i];
         }
     }
 #pragma GCC unroll 16
     for (int r = 0; r < n_rows; r++)
 #pragma GCC unroll 16
         for (int i = 0; i < VECTORS; i++)
-            NAME(store)(m + r * k_stride + i * WIDTH, sum[r][i]);
+            NAME(store)(m + r * m_row + i * WIDTH, sum[r][i]);
 }
 
 static void NAME(multiply)(const float *v, const float *u, float *m, int64_t r0, int64_t r1,
                            int64_t c, int64_t k)
 {
-    const int64_t panel = WIDTH * VECTORS;
+    enum { PANEL = WIDTH * VECTORS };
     for (int64_t c0 = 0; c0 < c; c0 += DEPTH)
-        for (int64_t p = 0; p < k / panel; p++) {
-            int64_t depth = c - c0 < DEPTH ? c - c0 : DEPTH;
-            const float *panel_u = u + (p * c + c0) * panel;
-            int64_t r = r0;
+        for (int64_t p = 0; p < k / PANEL; p++) {
+            int64_t depth = c - c0 < DEPTH ? c - c0 : DEPTH, r = r0;
+            const float *rows = v + c0, *panel = u + (p * c + c0) * PANEL;
+            float *to = m + p * PANEL;
             for (; r + ROWS <= r1; r += ROWS)
-                NAME(tile)
-            (v + r * c + c0, panel_u, m + r * k + p * panel, ROWS, depth, c, k, c0 > 0);
+                NAME(tile)(rows + r * c, c, 1, panel, depth, to + r * k, k, ROWS, c0 > 0);
             for (; r + FEW <= r1; r += FEW)
-                NAME(tile)
-            (v + r * c + c0, panel_u, m + r * k + p * panel, FEW, depth, c, k, c0 > 0);
+                NAME(tile)(rows + r * c, c, 1, panel, depth, to + r * k, k, FEW, c0 > 0);
             for (; r < r1; r++)
-                NAME(tile)(v + r * c + c0, panel_u, m + r * k + p * panel, 1, depth, c, k, c0 > 0);
+                NAME(tile)(rows + r * c, c, 1, panel, depth, to + r * k, k, 1, c0 > 0);
         }
 }
 
@@ -243,47 +240,18 @@ static void NAME(transform_diff)(const tl_winograd_image *diff, int64_t tiles_h,
     }
 }
 
-/* SUM_ROWS rows of du: v and z have a row per tile, WIDTH and WIDTH * VECTORS floats apart. */
-static inline __attribute__((always_inline)) void NAME(outer)(const float *v, const float *z,
-                                                              float *du, int64_t n_rows, bool adds)
-{
-    enum { PANEL = WIDTH * VECTORS };
-    VEC sum[SUM_ROWS][VECTORS];
-#pragma GCC unroll 16
-    for (int r = 0; r < SUM_ROWS; r++)
-#pragma GCC unroll 16
-        for (int i = 0; i < VECTORS; i++)
-            sum[r][i] = adds ? NAME(load)(du + r * PANEL + i * WIDTH) : (VEC){0};
-    for (int64_t t = 0; t < n_rows; t++) {
-        VEC b[VECTORS];
-#pragma GCC unroll 16
-        for (int i = 0; i < VECTORS; i++)
-            b[i] = NAME(load)(z + t * PANEL + i * WIDTH);
-#pragma GCC unroll 16
-        for (int r = 0; r < SUM_ROWS; r++) {
-            float a = v[t * WIDTH + r];
-#pragma GCC unroll 16
-            for (int i = 0; i < VECTORS; i++)
-                sum[r][i] += a * b[i];
-        }
-    }
-#pragma GCC unroll 16
-    for (int r = 0; r < SUM_ROWS; r++)
-#pragma GCC unroll 16
-        for (int i = 0; i < VECTORS; i++)
-            NAME(store)(du + r * PANEL + i * WIDTH, sum[r][i]);
-}
-
 static void NAME(multiply_transposed)(const float *v, const float *z, float *du, int64_t n_rows,
                                       int64_t c, bool adds)
 {
     enum { PANEL = WIDTH * VECTORS };
     for (int64_t t0 = 0; t0 < n_rows; t0 += TILES) {
         int64_t tiles = n_rows - t0 < TILES ? n_rows - t0 : TILES;
-        for (int64_t x = 0; x < c; x += SUM_ROWS)
-            NAME(outer)
-        (v + (x / WIDTH * n_rows + t0) * WIDTH + x % WIDTH, z + t0 * PANEL, du + x * PANEL, tiles,
-         adds || t0 > 0);
+        for (int64_t x = 0; x < c; x += SUM_ROWS) {
+            const float *column = v + (x / WIDTH * n_rows + t0) * WIDTH + x % WIDTH;
+            NAME(tile)
+            (column, 1, WIDTH, z + t0 * PANEL, tiles, du + x * PANEL, PANEL, SUM_ROWS,
+             adds || t0 > 0);
+        }
     }
 }
 
@@ -356,7 +324,4 @@ static const tl_winograd_kernels NAME(kernels) = {
 #undef VEC
 #undef MASK
 #undef WIDTH
-#undef ROWS
-#undef VECTORS
-#undef SUM_ROWS
 #undef NAME

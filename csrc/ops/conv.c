@@ -4,21 +4,18 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "kernels/kernels.h"
 #include "ops/conv_kernel.h"
 #include "ops/depthwise.h"
 #include "ops/step.h"
 #include "ops/winograd.h"
 
 typedef struct conv_state {
-    bool winograd;          /* forward runs without a primitive */
-    bool winograd_backward; /* so does the gradient back to the source */
+    tl_primitive forward, backward_data, backward_weights; /* not where a loop of ours runs */
+    tl_conv_kernel kernel, kernel_backward; /* as forward and backward data read it */
+    tl_conv_kernel diff_kernel;             /* its gradient */
+    tl_pack *bias;                          /* borrowed from the pool, or NULL */
     /* The gradients of the weights by a loop of ours, or NULL for the primitive. */
     void (*backward_weights_loop)(const tl_step *step);
-    tl_primitive forward, backward_data, backward_weights;
-    tl_conv_kernel kernel, kernel_backward;
-    tl_pack *bias;              /* borrowed from the pool, or NULL */
-    tl_conv_kernel diff_kernel; /* the gradient: arena -> Keras' layout */
 } conv_state;
 
 static int64_t out_size(int64_t in, int64_t before, int64_t after, int64_t kernel, int64_t stride,
@@ -37,6 +34,9 @@ static tl_status infer(const tl_graph *graph, const tl_node *node, tl_value *dst
     if (src->rank != 4 || kernel == NULL || kernel->rank != 4)
         return tl_fail(err, TL_SHAPE, "layer '%s': a convolution needs (N, H, W, C), got %s",
                        node->name, tl_shape_text(src->rank, src->dims, given, sizeof given));
+    if (kernel->size == 0)
+        return tl_fail(err, TL_SHAPE, "layer '%s': the kernel %s has no values", node->name,
+                       tl_shape_text(4, kernel->dims, has, sizeof has));
     int64_t groups = tl_conv_groups(node);
     int64_t in = tl_conv_is_depthwise(node) ? kernel->dims[2] : kernel->dims[2] * groups;
     const tl_variable *bias = node->weights[1];
@@ -98,8 +98,7 @@ static void choose(const tl_graph *graph, const tl_node *node, tl_layout spatial
 {
     int64_t groups = tl_conv_groups(node), in = graph->values[node->src[0]].dims[3];
     bool depthwise = tl_conv_is_depthwise(node), images = groups == 1 && reads_images(graph, node);
-    int64_t block = tl_kernel_isa() == TL_ISA_AVX512 ? 16 : 8;
-    bool few = !depthwise && !images && (in < block || (groups > 1 && in / groups % 16 != 0));
+    bool few = !depthwise && !images && (in < tl_block() || (groups > 1 && in / groups % 16 != 0));
     bool multiplies = depthwise && tl_conv_channels(node) != in;
     bool plain = few || multiplies || (!depthwise && exceeds_image(graph, node));
     *src = *dst = plain ? TL_LAYOUT_PLAIN : spatial;
@@ -212,14 +211,9 @@ static tl_status create_forward(tl_build *build, tl_step *step, tl_error *err)
         TL_TRY(tl_pool_get(build->pool, TL_PACK_BIAS, node->weights[0], node->weights[1],
                            step->folded_norm, TL_ROLE_FORWARD, tl_conv_channels(node),
                            tl_conv_groups(node), NULL, &state->bias, err));
-    state->winograd = tl_winograd_fits(step);
-    if (state->winograd) {
+    if (tl_winograd_fits(step)) {
         step->work_bytes[TL_WORK_FORWARD] = tl_winograd_work(step);
-        if (step->wants_diff_weights[0])
-            return TL_OK;
-        return tl_pool_get(build->pool, TL_PACK_WINOGRAD, node->weights[0], NULL,
-                           step->folded_norm, TL_ROLE_FORWARD, tl_conv_channels(node),
-                           tl_conv_groups(node), NULL, &state->kernel.pack, err);
+        return tl_conv_kernel_create(build, step, NULL, TL_ROLE_FORWARD, &state->kernel, err);
     }
     TL_TRY(create_forward_pd(step, build, true, &pd, err));
     tl_status status = tl_conv_kernel_create(
@@ -241,6 +235,11 @@ static tl_status create_backward_data(tl_build *build, tl_step *step, dnnl_primi
     dnnl_primitive_attr_t attr = NULL;
     dnnl_primitive_desc_t pd = NULL;
     conv_geometry g = geometry_of(step->node);
+    if (tl_winograd_fits_backward_data(step)) {
+        step->work_bytes[TL_WORK_BACKWARD] = tl_winograd_work_backward_data(step);
+        return tl_conv_kernel_create(build, step, NULL, TL_ROLE_BACKWARD_DATA,
+                                     &state->kernel_backward, err);
+    }
     TL_DNN_GOTO(any_weights_md(step->node, step->src[0]->dtype, &weights), step->name);
     TL_TRY_GOTO(tl_attr_create(&attr, NULL, err));
     TL_DNN_GOTO(tl_dnn.convolution_backward_data_primitive_desc_create(
@@ -260,18 +259,6 @@ fail:
     if (attr != NULL)
         tl_dnn.primitive_attr_destroy(attr);
     return status;
-}
-
-static tl_status create_winograd_backward(tl_build *build, tl_step *step, tl_error *err)
-{
-    conv_state *state = step->state;
-    const tl_node *node = step->node;
-    step->work_bytes[TL_WORK_BACKWARD] = tl_winograd_work_backward_data(step);
-    if (step->wants_diff_weights[0])
-        return TL_OK;
-    return tl_pool_get(build->pool, TL_PACK_WINOGRAD_TRANSPOSED, node->weights[0], NULL, NULL,
-                       TL_ROLE_BACKWARD_DATA, tl_conv_channels(node), tl_conv_groups(node), NULL,
-                       &state->kernel_backward.pack, err);
 }
 
 /* One primitive makes both gradients; the bias may be trainable without the kernel. */
@@ -338,11 +325,7 @@ static tl_status create(tl_build *build, tl_step *step, tl_error *err)
         return TL_OK;
     dnnl_primitive_desc_t hint = NULL;
     tl_status status = create_forward_pd(step, build, false, &hint, err);
-    conv_state *state = step->state;
-    state->winograd_backward = step->diff_src[0] != NULL && tl_winograd_fits_backward_data(step);
-    if (status == TL_OK && state->winograd_backward)
-        status = create_winograd_backward(build, step, err);
-    else if (status == TL_OK && step->diff_src[0] != NULL)
+    if (status == TL_OK && step->diff_src[0] != NULL)
         status = create_backward_data(build, step, hint, err);
     if (status == TL_OK && trains(step) && !choose_weights_loop(step))
         status = create_backward_weights(build, step, hint, err);
@@ -364,12 +347,11 @@ static tl_status bind_vector(tl_primitive *primitive, int arg, const tl_step *st
 static tl_status bind_backward(tl_step *step, void *scratchpad, tl_error *err)
 {
     conv_state *state = step->state;
-    if (step->diff_src[0] != NULL && !state->winograd_backward) {
+    if (step->diff_src[0] != NULL && !state->kernel_backward.is_winograd) {
         tl_primitive *p = &state->backward_data;
         const tl_tensor *diff = step->dst->diff;
         TL_TRY(tl_primitive_bind(p, DNNL_ARG_DIFF_DST, diff->md, diff->data, err));
-        TL_TRY(tl_conv_kernel_bind(step, TL_WORK_BACKWARD, &state->kernel_backward, p, scratchpad,
-                                   err));
+        TL_TRY(tl_conv_kernel_bind(step, &state->kernel_backward, p, scratchpad, err));
         TL_TRY(tl_primitive_bind(p, DNNL_ARG_DIFF_SRC, step->diff_src[0]->md,
                                  step->diff_src[0]->data, err));
         TL_TRY(tl_primitive_bind_scratchpad(p, scratchpad, err));
@@ -390,10 +372,10 @@ static tl_status bind(tl_step *step, void *scratchpad, tl_error *err)
 {
     conv_state *state = step->state;
     tl_primitive *p = &state->forward;
-    if (state->winograd)
+    if (state->kernel.is_winograd)
         return step->training ? bind_backward(step, scratchpad, err) : TL_OK;
     TL_TRY(tl_primitive_bind(p, DNNL_ARG_SRC, step->src[0]->md, step->src[0]->data, err));
-    TL_TRY(tl_conv_kernel_bind(step, TL_WORK_FORWARD, &state->kernel, p, scratchpad, err));
+    TL_TRY(tl_conv_kernel_bind(step, &state->kernel, p, scratchpad, err));
     if (has_bias(step))
         TL_TRY(bind_vector(p, DNNL_ARG_BIAS, step, state->bias->data, err));
     TL_TRY(tl_primitive_bind(p, DNNL_ARG_DST, step->dst->md, step->dst->data, err));
@@ -414,24 +396,23 @@ static tl_status refresh(tl_step *step, const tl_run *run, tl_error *err)
 static tl_status forward(tl_step *step, const tl_run *run, tl_error *err)
 {
     conv_state *state = step->state;
-    if (state->winograd) {
-        tl_winograd_forward(step, state->kernel.pack != NULL ? state->kernel.pack->data : NULL,
-                            state->bias != NULL ? state->bias->data : NULL);
-        return TL_OK;
-    }
     TL_TRY(tl_conv_kernel_run(&state->kernel, step, run, err));
-    return tl_primitive_run(&state->forward, run, step->name, err);
+    if (!state->kernel.is_winograd)
+        return tl_primitive_run(&state->forward, run, step->name, err);
+    tl_winograd_forward(step, tl_conv_kernel_values(&state->kernel, step),
+                        state->bias != NULL ? state->bias->data : NULL);
+    return TL_OK;
 }
 
 static tl_status backward(tl_step *step, const tl_run *run, tl_error *err)
 {
     conv_state *state = step->state;
-    if (state->winograd_backward) {
-        const tl_pack *pack = state->kernel_backward.pack;
-        tl_winograd_backward_data(step, pack != NULL ? pack->data : NULL);
-    } else if (step->diff_src[0] != NULL) {
+    if (step->diff_src[0] != NULL) {
         TL_TRY(tl_conv_kernel_run(&state->kernel_backward, step, run, err));
-        TL_TRY(tl_primitive_run(&state->backward_data, run, step->name, err));
+        if (state->kernel_backward.is_winograd)
+            tl_winograd_backward_data(step, tl_conv_kernel_values(&state->kernel_backward, step));
+        else
+            TL_TRY(tl_primitive_run(&state->backward_data, run, step->name, err));
     }
     if (!trains(step))
         return TL_OK;
@@ -447,9 +428,12 @@ static tl_status backward(tl_step *step, const tl_run *run, tl_error *err)
 static void kernels(const tl_step *step, tl_kernels *out)
 {
     const conv_state *state = step->state;
-    out->forward = state->winograd ? TL_OWN ":winograd" : state->forward.impl;
-    out->backward_data = state->winograd_backward ? TL_OWN ":winograd" : state->backward_data.impl;
-    out->backward_weights = state->backward_weights.impl;
+    *out =
+        (tl_kernels){state->forward.impl, state->backward_data.impl, state->backward_weights.impl};
+    if (state->kernel.is_winograd)
+        out->forward = TL_OWN ":winograd";
+    if (state->kernel_backward.is_winograd)
+        out->backward_data = TL_OWN ":winograd";
     if (state->backward_weights_loop == tl_winograd_backward_weights)
         out->backward_weights = TL_OWN ":winograd";
     else if (state->backward_weights_loop != NULL)
@@ -470,32 +454,20 @@ static void destroy(tl_step *step)
     tl_free(state);
 }
 
-const tl_op tl_op_conv2d = {
-    .infer = infer,
-    .choose = choose,
-    .takes_bf16 = tl_takes_bf16,
-    .starts_bf16 = true,
-    .backward_reads_src = true,
-    .create = create,
-    .bind = bind,
-    .refresh = refresh,
-    .forward = forward,
-    .backward = backward,
-    .kernels = kernels,
-    .destroy = destroy,
-};
-
-const tl_op tl_op_depthwise_conv2d = {
-    .infer = infer,
-    .choose = choose,
-    .takes_bf16 = tl_takes_bf16,
-    .starts_bf16 = true,
-    .backward_reads_src = true,
-    .create = create,
-    .bind = bind,
-    .refresh = refresh,
-    .forward = forward,
-    .backward = backward,
-    .kernels = kernels,
-    .destroy = destroy,
-};
+#define CONV_OP(kind)                                                                             \
+    const tl_op tl_op_##kind = {                                                                  \
+        .infer = infer,                                                                           \
+        .choose = choose,                                                                         \
+        .takes_bf16 = tl_takes_bf16,                                                              \
+        .starts_bf16 = true,                                                                      \
+        .backward_reads_src = true,                                                               \
+        .create = create,                                                                         \
+        .bind = bind,                                                                             \
+        .refresh = refresh,                                                                       \
+        .forward = forward,                                                                       \
+        .backward = backward,                                                                     \
+        .kernels = kernels,                                                                       \
+        .destroy = destroy,                                                                       \
+    };
+CONV_OP(conv2d)
+CONV_OP(depthwise_conv2d)

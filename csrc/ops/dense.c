@@ -1,6 +1,6 @@
-/* dense: dst = src x kernel + bias over the last axis. dnnl_matmul, whose bits do not depend on
- * how many rows there are (inner_product's do); the kernel variable (in, units) is read in place.
- */
+/* dense: dst = src x kernel + bias over the last axis, by a loop of ours whose bits do not depend
+ * on how many rows there are (oneDNN's do); the gradients by dnnl_matmul. Both read the kernel
+ * variable (in, units) in place. */
 #include <string.h>
 
 #include "base/alloc.h"

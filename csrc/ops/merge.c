@@ -79,7 +79,7 @@ static inline float combine(tl_op_kind kind, float a, float b)
         case TL_OP_multiply:
             return a * b;
         case TL_OP_maximum:
-            return a > b ? a : b;
+            return a > b || isnan(a) ? a : b;
         default:
             return a + b;
     }

@@ -13,8 +13,6 @@
 #include "kernels/norm.h"
 #include "ops/step.h"
 
-enum { GAMMA, BETA, MEAN, VARIANCE };
-
 static tl_status infer(const tl_graph *graph, const tl_node *node, tl_value *dst, tl_error *err)
 {
     const tl_value *src = &graph->values[node->src[0]];
@@ -22,7 +20,7 @@ static tl_status infer(const tl_graph *graph, const tl_node *node, tl_value *dst
     char given[128];
     for (int i = 0; i < 4; i++) {
         const tl_variable *w = node->weights[i];
-        if ((w == NULL && i >= MEAN) || (w != NULL && (int64_t)w->size != channels))
+        if ((w == NULL && i >= TL_MEAN) || (w != NULL && (int64_t)w->size != channels))
             return tl_fail(err, TL_SHAPE, "layer '%s': weights for %lld channels, the input is %s",
                            node->name, w != NULL ? (long long)w->size : 0LL,
                            tl_shape_text(src->rank, src->dims, given, sizeof given));
@@ -41,19 +39,19 @@ static float *used_mean(const tl_step *step)
 
 static float *used_inverse(const tl_step *step)
 {
-    return (float *)step->work[TL_WORK_KEPT] + step->node->weights[MEAN]->size;
+    return (float *)step->work[TL_WORK_KEPT] + step->node->weights[TL_MEAN]->size;
 }
 
 static float *used_variance(const tl_step *step)
 {
-    return (float *)step->work[TL_WORK_KEPT] + 2 * step->node->weights[MEAN]->size;
+    return (float *)step->work[TL_WORK_KEPT] + 2 * step->node->weights[TL_MEAN]->size;
 }
 
 static tl_status create(tl_build *build, tl_step *step, tl_error *err)
 {
     (void)build, (void)err;
     if (step->repeats == NULL)
-        step->work_bytes[TL_WORK_KEPT] = 3 * step->node->weights[MEAN]->size * sizeof(float);
+        step->work_bytes[TL_WORK_KEPT] = 3 * step->node->weights[TL_MEAN]->size * sizeof(float);
     return TL_OK;
 }
 
@@ -120,8 +118,8 @@ static tl_norm_map map_of(const tl_step *step, const group *g)
     tl_norm_map map = {.low = -INFINITY, .high = INFINITY};
     for (int k = 0; k < g->real; k++) {
         int64_t c = g->channel + k;
-        map.scale[k] = weight_or(step, GAMMA, c, 1.f) * used_inverse(step)[c];
-        map.shift[k] = weight_or(step, BETA, c, 0.f) - used_mean(step)[c] * map.scale[k];
+        map.scale[k] = weight_or(step, TL_GAMMA, c, 1.f) * used_inverse(step)[c];
+        map.shift[k] = weight_or(step, TL_BETA, c, 0.f) - used_mean(step)[c] * map.scale[k];
     }
     if (step->has_activation) {
         map.low = 0.f;
@@ -138,8 +136,8 @@ static void use_statistics(tl_step *step, const group *g)
         batch_statistics(step->src[0], g, mean, variance);
     for (int k = 0; k < g->real; k++) {
         int64_t c = g->channel + k;
-        double m = node->attrs.training ? mean[k] : node->weights[MEAN]->data[c];
-        double v = node->attrs.training ? variance[k] : node->weights[VARIANCE]->data[c];
+        double m = node->attrs.training ? mean[k] : node->weights[TL_MEAN]->data[c];
+        double v = node->attrs.training ? variance[k] : node->weights[TL_VARIANCE]->data[c];
         used_mean(step)[c] = (float)m;
         used_variance(step)[c] = (float)v;
         used_inverse(step)[c] = (float)(1.0 / sqrt(v + (double)node->attrs.epsilon));
@@ -187,10 +185,10 @@ static void group_backward(tl_step *step, const group *g)
     for (int k = 0; k < g->real; k++) {
         int64_t channel = g->channel + k;
         double inverse = used_inverse(step)[channel], sum_xhat = product[k] * inverse;
-        if (step->wants_diff_weights[GAMMA])
-            step->diff_weights[GAMMA][channel] = (float)sum_xhat;
-        if (step->wants_diff_weights[BETA])
-            step->diff_weights[BETA][channel] = (float)sum[k];
+        if (step->wants_diff_weights[TL_GAMMA])
+            step->diff_weights[TL_GAMMA][channel] = (float)sum_xhat;
+        if (step->wants_diff_weights[TL_BETA])
+            step->diff_weights[TL_BETA][channel] = (float)sum[k];
         a[k] = map.scale[k];
         if (step->node->attrs.training) {
             double slope = map.scale[k] * inverse * sum_xhat / count;
@@ -222,13 +220,14 @@ void tl_norm_update_moving(const tl_step *step)
 {
     const tl_node *node = step->node;
     float keep = node->attrs.momentum;
-    for (size_t c = 0; c < node->weights[MEAN]->size; c++) {
-        float *mean = &node->weights[MEAN]->data[c], *variance = &node->weights[VARIANCE]->data[c];
+    for (size_t c = 0; c < node->weights[TL_MEAN]->size; c++) {
+        float *mean = &node->weights[TL_MEAN]->data[c],
+              *variance = &node->weights[TL_VARIANCE]->data[c];
         *mean = *mean * keep + used_mean(step)[c] * (1.f - keep);
         *variance = *variance * keep + used_variance(step)[c] * (1.f - keep);
     }
-    tl_variable_touch(node->weights[MEAN]);
-    tl_variable_touch(node->weights[VARIANCE]);
+    tl_variable_touch(node->weights[TL_MEAN]);
+    tl_variable_touch(node->weights[TL_VARIANCE]);
 }
 
 const tl_op tl_op_batch_norm = {

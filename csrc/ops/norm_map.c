@@ -7,8 +7,6 @@
 #include "ops/norm.h"
 #include "ops/step.h"
 
-enum { GAMMA, BETA, MEAN, VARIANCE };
-
 #define ROWS 16   /* positions a thread takes at a time */
 #define NARROW 16 /* fewer channels fill no vector: so many positions are one row */
 
@@ -47,9 +45,9 @@ static tl_status create(tl_build *build, tl_step *step, tl_error *err)
 static void write_map(const tl_step *step)
 {
     const tl_node *node = step->node;
-    const float *gamma = node->weights[GAMMA] != NULL ? node->weights[GAMMA]->data : NULL;
-    const float *beta = node->weights[BETA] != NULL ? node->weights[BETA]->data : NULL;
-    const float *mean = node->weights[MEAN]->data, *variance = node->weights[VARIANCE]->data;
+    const float *gamma = node->weights[TL_GAMMA] != NULL ? node->weights[TL_GAMMA]->data : NULL;
+    const float *beta = node->weights[TL_BETA] != NULL ? node->weights[TL_BETA]->data : NULL;
+    const float *mean = node->weights[TL_MEAN]->data, *variance = node->weights[TL_VARIANCE]->data;
     float *scale = scale_of(step), *shift = shift_of(step);
     int64_t n = n_channels(step);
     for (int64_t c = 0; c < n; c++) {

@@ -8,6 +8,7 @@
 #include "base/os.h"
 #include "base/values.h"
 #include "kernels/winograd.h"
+#include "ops/norm.h"
 
 struct tl_pool {
     atomic_int references;
@@ -68,11 +69,11 @@ static tl_status reserve_arena(tl_pool *pool, size_t bytes, tl_error *err)
 {
     size_t size = ARENA_RESERVED;
     for (; pool->arena == NULL; size /= 4) {
-        tl_error unused = {0};
+        tl_error refusal = {0};
         pool->arena_reserved = size;
-        if (tl_os_reserve(&pool->arena, size, "activations", &unused) != TL_OK &&
+        if (tl_os_reserve(&pool->arena, size, "activations", &refusal) != TL_OK &&
             size / 4 < bytes + ARENA_UNIT)
-            return tl_fail(err, TL_NOMEM, "%s", unused.text);
+            return tl_fail(err, TL_NOMEM, "%s", refusal.text);
     }
     size_t half = pool->arena_reserved / 2;
     if (pool->arena_reserved < ARENA_RESERVED && half >= bytes + ARENA_UNIT) {
@@ -203,8 +204,8 @@ static float norm_scale(const tl_pack *pack, int64_t c)
 {
     if (!pack->has_norm)
         return 1.f;
-    double gamma = pack->norm[0] != NULL ? pack->norm[0]->data[c] : 1.0;
-    return (float)(gamma / sqrt((double)pack->norm[3]->data[c] + pack->epsilon));
+    double gamma = pack->norm[TL_GAMMA] != NULL ? pack->norm[TL_GAMMA]->data[c] : 1.0;
+    return (float)(gamma / sqrt((double)pack->norm[TL_VARIANCE]->data[c] + pack->epsilon));
 }
 
 static void pack_bias(tl_pack *pack)
@@ -212,8 +213,8 @@ static void pack_bias(tl_pack *pack)
     for (int64_t c = 0; c < pack->n_out; c++) {
         double bias = pack->bias != NULL ? pack->bias->data[c] : 0.0;
         if (pack->has_norm) {
-            double beta = pack->norm[1] != NULL ? pack->norm[1]->data[c] : 0.0;
-            bias = beta + (bias - (double)pack->norm[2]->data[c]) * norm_scale(pack, c);
+            double beta = pack->norm[TL_BETA] != NULL ? pack->norm[TL_BETA]->data[c] : 0.0;
+            bias = beta + (bias - (double)pack->norm[TL_MEAN]->data[c]) * norm_scale(pack, c);
         }
         pack->data[c] = (float)bias;
     }

@@ -1,12 +1,8 @@
-/* max_pool2d and avg_pool2d by oneDNN; global_avg_pool and global_max_pool here. Average pooling
- * divides by the cells inside the image (Keras' 'same'). */
-#include <float.h>
-#include <string.h>
-
+/* max_pool2d and avg_pool2d by oneDNN. Average pooling divides by the cells inside the image
+ * (Keras' 'same'). */
 #include "base/alloc.h"
-#include "kernels/norm.h"
 #include "ops/overlap_pool.h"
-#include "ops/slice.h"
+#include "ops/step.h"
 
 typedef struct pool_state {
     tl_primitive forward, backward;
@@ -30,11 +26,11 @@ static tl_status infer(const tl_graph *graph, const tl_node *node, tl_value *dst
         int64_t room = src->dims[1 + i] + before + after - a->pool[i];
         if (before < 0 || after < 0 || before >= a->pool[i] || after >= a->pool[i] ||
             a->pool[i] < 1 || a->strides[i] < 1)
-            return tl_fail(
-                err, TL_SHAPE,
-                "layer '%s': pool size %lld with padding %lld and %lld; the padding must "
-                "be smaller than the pool",
-                node->name, (long long)a->pool[i], (long long)before, (long long)after);
+            return tl_fail(err, TL_SHAPE,
+                           "layer '%s': pool size %lld with strides %lld, padding %lld and %lld; "
+                           "allowed: 1 or more, the padding 0 or more and smaller than the pool",
+                           node->name, (long long)a->pool[i], (long long)a->strides[i],
+                           (long long)before, (long long)after);
         dst->dims[1 + i] = room < 0 ? 0 : room / a->strides[i] + 1;
     }
     return TL_OK;
@@ -185,170 +181,3 @@ static void destroy(tl_step *step)
     };
 POOL_OP(max_pool2d)
 POOL_OP(avg_pool2d)
-
-/* ---- global pooling: (N, H, W, C) in any layout -> (N, C) ---- */
-
-static tl_status infer_global(const tl_graph *graph, const tl_node *node, tl_value *dst,
-                              tl_error *err)
-{
-    const tl_value *src = &graph->values[node->src[0]];
-    char given[128];
-    if (src->rank != 4)
-        return tl_fail(err, TL_SHAPE, "layer '%s': global pooling needs (N, H, W, C), got %s",
-                       node->name, tl_shape_text(src->rank, src->dims, given, sizeof given));
-    dst->rank = 2;
-    dst->dims[0] = src->dims[0];
-    dst->dims[1] = src->dims[3];
-    return TL_OK;
-}
-
-/* Address arithmetic: element (position p, channel c) of image n is at
- * n * image + c / block * block_stride + p * position + c % block. */
-typedef struct image_walk {
-    int64_t image, block, block_stride, position, n_positions;
-} image_walk;
-
-static image_walk walk_of(const tl_tensor *t)
-{
-    int64_t positions = t->dims[1] * t->dims[2], c = t->dims[3];
-    if (t->layout == TL_LAYOUT_PLAIN)
-        return (image_walk){positions * c, c, 0, c, positions};
-    int64_t b = t->block;
-    return (image_walk){(c + b - 1) / b * b * positions, b, positions * b, b, positions};
-}
-
-static void mean_of(const float *from, const image_walk *w, int width, float *to)
-{
-    double sum[TL_NORM_WIDTH] = {0};
-    tl_norm(TL_F32)->sums(from, w->n_positions, w->position, width, sum);
-    for (int k = 0; k < width; k++)
-        to[k] = (float)(sum[k] / (double)w->n_positions);
-}
-
-static void top_of(const float *from, const image_walk *w, int width, float *to)
-{
-    float top[TL_NORM_WIDTH];
-    for (int k = 0; k < width; k++)
-        top[k] = -FLT_MAX;
-    for (int64_t p = 0; p < w->n_positions; p++)
-        for (int k = 0; k < width; k++)
-            top[k] = from[p * w->position + k] > top[k] ? from[p * w->position + k] : top[k];
-    memcpy(to, top, (size_t)width * sizeof *top);
-}
-
-/* The means of a bf16 value, and their gradient: every position gets the same share. */
-static void average_bf16(const tl_step *step)
-{
-    const tl_tensor *src = step->src[0];
-    int64_t slices = tl_slices_per_image(src), c = src->dims[3];
-    float *to = step->dst->data;
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < src->dims[0] * slices; i++) {
-        tl_slice s = tl_slice_of(src, i / slices, i % slices);
-        double sum[TL_NORM_WIDTH] = {0};
-        tl_norm(TL_BF16)->sums(tl_tensor_at(src, s.at), s.n, s.stride, s.width, sum);
-        for (int64_t k = 0, first = i % slices * TL_NORM_WIDTH; k < s.width && first + k < c; k++)
-            to[i / slices * c + first + k] = (float)(sum[k] / (double)s.n);
-    }
-}
-
-static void share_bf16(const tl_step *step)
-{
-    tl_tensor *out = step->diff_src[0];
-    int64_t slices = tl_slices_per_image(out), c = out->dims[3];
-    const float *diff = step->dst->diff->data;
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < out->dims[0] * slices; i++) {
-        tl_slice s = tl_slice_of(out, i / slices, i % slices);
-        tl_bf16 share[TL_NORM_WIDTH] = {0}; /* padding stays zero */
-        for (int64_t k = 0, first = i % slices * TL_NORM_WIDTH; k < s.width && first + k < c; k++)
-            share[k] = tl_bf16_round(diff[i / slices * c + first + k] / (float)s.n);
-        for (int64_t p = 0; p < s.n; p++)
-            memcpy(tl_tensor_at(out, s.at + p * s.stride), share, (size_t)s.width * sizeof *share);
-    }
-}
-
-static tl_status global_forward(tl_step *step, const tl_run *run, tl_error *err)
-{
-    (void)run, (void)err;
-    const tl_tensor *src = step->src[0];
-    if (src->dtype == TL_BF16) {
-        average_bf16(step);
-        return TL_OK;
-    }
-    image_walk w = walk_of(src);
-    int64_t n = src->dims[0], c = src->dims[3];
-    bool is_max = step->node->kind == TL_OP_global_max_pool, plain = src->block == 1;
-    int64_t span = plain ? TL_NORM_WIDTH : src->block; /* channels side by side */
-    int64_t groups = (c + span - 1) / span;
-#pragma omp parallel for schedule(static)
-    for (int64_t job = 0; job < n * groups; job++) {
-        int64_t i = job / groups, first = job % groups * span, left = c - first;
-        const float *from =
-            tl_tensor_at(src, i * w.image + (plain ? first : first / span * w.block_stride));
-        int width = (int)(left < span ? left : span);
-        (is_max ? top_of : mean_of)(from, &w, width, tl_tensor_at(step->dst, i * c + first));
-    }
-    return TL_OK;
-}
-
-/* Equal maxima share the gradient (TensorFlow's reduce_max). */
-static tl_status global_backward(tl_step *step, const tl_run *run, tl_error *err)
-{
-    (void)run, (void)err;
-    tl_tensor *out = step->diff_src[0];
-    if (out == NULL)
-        return TL_OK;
-    if (out->dtype == TL_BF16) {
-        share_bf16(step);
-        return TL_OK;
-    }
-    image_walk w = walk_of(out);
-    int64_t n = out->dims[0], c = out->dims[3];
-    bool is_max = step->node->kind == TL_OP_global_max_pool;
-    const float *src = step->kept_src[0]->data, *dst = step->kept_dst->data;
-    const float *diff = step->dst->diff->data;
-    float *to = out->data;
-    memset(to, 0, out->bytes);
-#pragma omp parallel for collapse(2)
-    for (int64_t i = 0; i < n; i++)
-        for (int64_t k = 0; k < c; k++) {
-            int64_t base = i * w.image + k / w.block * w.block_stride + k % w.block;
-            float top = is_max ? dst[i * c + k] : 0.f;
-            int64_t shares = is_max ? 0 : w.n_positions;
-            for (int64_t p = 0; is_max && p < w.n_positions; p++)
-                shares += src[base + p * w.position] == top;
-            float share = diff[i * c + k] / (float)shares;
-            for (int64_t p = 0; p < w.n_positions; p++)
-                if (!is_max || src[base + p * w.position] == top)
-                    to[base + p * w.position] = share;
-        }
-    return TL_OK;
-}
-
-static void choose_global(const tl_graph *graph, const tl_node *node, tl_layout spatial,
-                          tl_layout *src, tl_layout *dst)
-{
-    (void)graph, (void)node, (void)spatial;
-    if (*src == TL_LAYOUT_NCHW)
-        *src = TL_LAYOUT_PLAIN;
-    *dst = TL_LAYOUT_PLAIN;
-}
-
-const tl_op tl_op_global_avg_pool = {
-    .infer = infer_global,
-    .choose = choose_global,
-    .takes_bf16 = tl_takes_bf16,
-    .makes_f32 = true,
-    .forward = global_forward,
-    .backward = global_backward,
-};
-
-const tl_op tl_op_global_max_pool = {
-    .infer = infer_global,
-    .choose = choose_global,
-    .backward_reads_src = true,
-    .backward_reads_dst = true,
-    .forward = global_forward,
-    .backward = global_backward,
-};

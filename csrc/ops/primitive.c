@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "kernels/kernels.h"
 #include "ops/step.h"
 
 tl_status tl_primitive_create(tl_primitive *primitive, dnnl_primitive_desc_t pd, tl_build *build,
@@ -141,6 +142,11 @@ static dnnl_format_tag_t tag_of(tl_layout layout, int block)
         default:
             return dnnl_nhwc;
     }
+}
+
+int tl_block(void)
+{
+    return tl_kernel_isa() == TL_ISA_AVX512 ? 16 : 8;
 }
 
 dnnl_data_type_t tl_dnn_type(tl_dtype dtype)

@@ -44,7 +44,7 @@ typedef struct tl_build {
     const tl_graph *graph;
     tl_pool *pool;           /* packed weights, shared between plans of one network */
     int n_threads;           /* of the team the primitives are made for */
-    int block;               /* of TL_LAYOUT_BLOCKED on this machine */
+    int block;               /* tl_block() */
     size_t scratchpad_bytes; /* the largest any primitive asked for */
 } tl_build;
 
@@ -166,6 +166,9 @@ tl_status tl_attr_create(dnnl_primitive_attr_t *attr, const tl_step *post_ops_of
 /* oneDNN's algorithm and parameters of an activation; false for softmax. */
 bool tl_activation_eltwise(tl_activation kind, bool has_alpha, float alpha,
                            dnnl_alg_kind_t *algorithm, float *a, float *b);
+
+/* Channels per block of TL_LAYOUT_BLOCKED on this machine. */
+int tl_block(void);
 
 /* What a tensor looks like in memory. */
 typedef struct tl_form {

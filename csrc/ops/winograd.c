@@ -111,12 +111,16 @@ static int64_t smaller(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
+static int64_t larger(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
 /* Tiles of one of several passes of about the same length; per_tile in bytes. */
 static int64_t tiles_per_pass(int64_t n_tiles, int64_t per_tile)
 {
-    int64_t most = smaller(ENOUGH_TILES, MAX_WORKSPACE / per_tile);
-    if (most < WORKSPACE / per_tile)
-        most = WORKSPACE / per_tile;
+    int64_t most = larger(WORKSPACE / per_tile, smaller(ENOUGH_TILES, MAX_WORKSPACE / per_tile));
+    most = larger(most, 1);
     int64_t passes = (n_tiles + most - 1) / most;
     return (n_tiles + passes - 1) / passes;
 }
@@ -139,16 +143,16 @@ static int64_t tile_bytes(const tl_step *step)
     return 36 * (step->src[0]->dims[3] + step->dst->dims[3]) * (int64_t)sizeof(float);
 }
 
-/* A kernel that is trained has its U there too. */
-static size_t kernel_bytes(const tl_step *step)
+/* A kernel that is trained has its U at the beginning of the work memory, or its gradient dU. */
+static size_t kernel_floats(const tl_step *step)
 {
-    return step->wants_diff_weights[0] ? 4 * step->node->weights[0]->size * sizeof(float) : 0;
+    return step->wants_diff_weights[0] ? 4 * step->node->weights[0]->size : 0;
 }
 
 static size_t work_of(const tl_step *step, const tl_tensor *dst)
 {
     int64_t tiles = tiles_per_pass(count_tiles(dst), tile_bytes(step));
-    return kernel_bytes(step) + (size_t)(tiles * tile_bytes(step));
+    return kernel_floats(step) * sizeof(float) + (size_t)(tiles * tile_bytes(step));
 }
 
 size_t tl_winograd_work(const tl_step *step)
@@ -203,9 +207,7 @@ static void run(const convolution *conv, const float *u, float *v)
 
 void tl_winograd_forward(const tl_step *step, const float *u, const float *bias)
 {
-    const tl_variable *kernel = step->node->weights[0];
     const int64_t *pads = step->node->attrs.pads;
-    float *work = step->work[TL_WORK_FORWARD];
     convolution conv = {step->src[0]->dtype,
                         image_of(step->src[0]),
                         image_of(step->dst),
@@ -213,31 +215,19 @@ void tl_winograd_forward(const tl_step *step, const float *u, const float *bias)
                         pads[2],
                         {bias, step->adds_residual, clips(step), 0.f,
                          step->activation == TL_ACT_relu6 ? 6.f : __builtin_inff()}};
-    if (u == NULL) {
-        tl_winograd_pack(kernel->data, NULL, kernel->dims[2], kernel->dims[3], work);
-        u = work;
-        work += kernel_bytes(step) / sizeof(float);
-    }
-    run(&conv, u, work);
+    run(&conv, u, (float *)step->work[TL_WORK_FORWARD] + kernel_floats(step));
 }
 
 void tl_winograd_backward_data(const tl_step *step, const float *u)
 {
-    const tl_variable *kernel = step->node->weights[0];
     const int64_t *pads = step->node->attrs.pads;
-    float *work = step->work[TL_WORK_BACKWARD];
     convolution conv = {step->dst->dtype,
                         image_of(step->dst->diff),
                         image_of(step->diff_src[0]),
                         2 - pads[0],
                         2 - pads[2],
                         {0}};
-    if (u == NULL) {
-        tl_winograd_pack_transposed(kernel->data, kernel->dims[2], kernel->dims[3], work);
-        u = work;
-        work += kernel_bytes(step) / sizeof(float);
-    }
-    run(&conv, u, work);
+    run(&conv, u, (float *)step->work[TL_WORK_BACKWARD] + kernel_floats(step));
 }
 
 /* dU (36, k / panel, c, panel) += V' Z of n tiles, and the bias' gradient (or NULL) from Z's sums;

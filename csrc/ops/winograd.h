@@ -15,8 +15,7 @@ size_t tl_winograd_work(const tl_step *step);
 size_t tl_winograd_work_backward_data(const tl_step *step);
 size_t tl_winograd_work_backward_weights(const tl_step *step);
 
-/* Runs the step with packed kernels u (NULL: the kernel changes with every step and is packed into
- * the work memory now) and folded bias (or NULL). */
+/* Runs the step with packed kernels u (see ops/conv_kernel.h) and folded bias (or NULL). */
 void tl_winograd_forward(const tl_step *step, const float *u, const float *bias);
 
 /* diff_src from dst's gradient. */
@@ -26,8 +25,7 @@ void tl_winograd_backward_data(const tl_step *step, const float *u);
  * in one order, whatever the number of threads. */
 void tl_winograd_backward_weights(const tl_step *step);
 
-/* Process-wide: false keeps all convolutions direct (TL_ARG never; plans made before keep theirs).
- */
+/* Process-wide: false keeps all convolutions direct; plans made before keep theirs. */
 void tl_winograd_allow(bool allowed);
 bool tl_winograd_allowed(void);
 

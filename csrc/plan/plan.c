@@ -245,7 +245,7 @@ static tl_status create(tl_plan *plan, const tl_plan_spec *spec, tl_error *err)
         .graph = plan->graph,
         .pool = plan->pool,
         .n_threads = plan->n_threads,
-        .block = tl_dnn.get_effective_cpu_isa() >= dnnl_cpu_isa_avx512_core ? 16 : 8,
+        .block = tl_block(),
     };
     TL_TRY(retain_trainable(plan, spec, err));
     TL_TRY(tl_plan_rewrite(plan, spec, err));
@@ -446,6 +446,11 @@ tl_status tl_plan_backward(tl_plan *plan, tl_error *err)
             add_gradient(&plan->gradients[first], &plan->gradients[g]);
     }
     return TL_OK;
+}
+
+tl_variable *tl_plan_trainable(const tl_plan *plan, int i)
+{
+    return plan->trainable[i];
 }
 
 float *tl_plan_gradient(const tl_plan *plan, int i)

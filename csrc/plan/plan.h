@@ -47,6 +47,8 @@ void tl_plan_seed_shape(const tl_plan *plan, int i, int64_t *rows, int64_t *n);
 /* Gradients of all trainable variables from the seeds. TL_CANCELLED between steps. */
 tl_status tl_plan_backward(tl_plan *plan, tl_error *err);
 
+tl_variable *tl_plan_trainable(const tl_plan *plan, int i);
+
 /* Gradient of trainable variable i (order of the spec), shape and order of the variable. */
 float *tl_plan_gradient(const tl_plan *plan, int i);
 

@@ -120,6 +120,11 @@ typedef struct group {
     int dst;      /* value the whole group makes */
 } group;
 
+static group alone(int value)
+{
+    return (group){.residual = -1, .sum = -1, .dst = value};
+}
+
 /* swish has a loop of its own, faster than what oneDNN puts behind a convolution. */
 static bool fuses_activation(const tl_node *node)
 {
@@ -137,9 +142,9 @@ static int next_of(const tl_plan *plan, int value, int conv)
                : -1;
 }
 
-static group find_group(const tl_plan *plan, int conv, tl_dtype dtype)
+static group find_behind_convolution(const tl_plan *plan, int conv, tl_dtype dtype)
 {
-    group g = {.residual = -1, .sum = -1, .dst = conv};
+    group g = alone(conv);
     int next = next_of(plan, g.dst, conv);
     if (next >= 0 && plan->nodes[next].kind == TL_OP_batch_norm &&
         !plan->nodes[next].attrs.training) {
@@ -171,7 +176,7 @@ static group find_group(const tl_plan *plan, int conv, tl_dtype dtype)
  */
 static group find_clipped_norm(const tl_plan *plan, int norm)
 {
-    group g = {.residual = -1, .sum = -1, .dst = norm};
+    group g = alone(norm);
     int next = only_reader(plan, norm);
     if (next < 0 || plan->nodes[next].kind != TL_OP_activation ||
         plan->dtypes[next] != plan->dtypes[norm])
@@ -196,7 +201,7 @@ static group find_joined_norm(const tl_plan *plan, int join)
 {
     int norm = only_reader(plan, join);
     if (norm < 0 || !maps(plan, norm) || plan->dtypes[norm] != plan->dtypes[join])
-        return (group){.residual = -1, .sum = -1, .dst = join};
+        return alone(join);
     group g = find_clipped_norm(plan, norm);
     g.norm = &plan->nodes[norm];
     return g;
@@ -256,27 +261,65 @@ static bool writes_over(const tl_plan *plan, const tl_op *op, const tl_node *nod
            step->src[0]->bytes == step->dst->bytes && dies_in(plan, value, node->dst, node->dst);
 }
 
+/* What the step of a node with a result of the type does beside it. */
+static group find_group(const tl_plan *plan, int value, tl_dtype dtype)
+{
+    switch (plan->nodes[value].kind) {
+        case TL_OP_conv2d:
+        case TL_OP_depthwise_conv2d:
+            return plan->needs_gradient[value] ? alone(value)
+                                               : find_behind_convolution(plan, value, dtype);
+        case TL_OP_batch_norm:
+            return find_clipped_norm(plan, value);
+        case TL_OP_concat:
+            return find_joined_norm(plan, value);
+        default:
+            return alone(value);
+    }
+}
+
+static void choose_forms(const tl_plan *plan, int value, tl_form *src, tl_form *dst)
+{
+    const tl_node *node = &plan->nodes[value];
+    const tl_op *op = tl_op_find(node->kind);
+    *src = (tl_form){TL_LAYOUT_PLAIN, computes_in(plan, value)};
+    *dst = (tl_form){TL_LAYOUT_PLAIN, plan->dtypes[value]};
+    if (op->choose != NULL && plan->graph->values[node->src[0]].rank == 4) {
+        src->layout = plan->primary[node->src[0]]->layout;
+        op->choose(plan->graph, node, spatial_layout(plan), &src->layout, &dst->layout);
+    }
+    if (plan->graph->values[value].rank != 4)
+        dst->layout = TL_LAYOUT_PLAIN;
+}
+
+static void take_activation(tl_step *step, const tl_node *activation)
+{
+    const tl_attrs *a = &activation->attrs;
+    dnnl_alg_kind_t algorithm;
+    float beta;
+    step->has_activation = true;
+    step->activation = a->kind;
+    tl_activation_eltwise(a->kind, a->has_alpha, a->alpha, &algorithm, &step->alpha, &beta);
+}
+
+static void mark_done(bool *done, int value, const group *g)
+{
+    done[value] = true;
+    if (g->norm != NULL)
+        done[g->norm->dst] = true;
+    if (g->sum >= 0)
+        done[g->sum] = true;
+    if (g->activation != NULL)
+        done[g->activation->dst] = true;
+}
+
 static tl_status add_step(tl_plan *plan, int value, bool *done, tl_error *err)
 {
     const tl_node *node = &plan->nodes[value];
     const tl_op *op = tl_op_find(node->kind);
-    bool is_conv = node->kind == TL_OP_conv2d || node->kind == TL_OP_depthwise_conv2d;
-    group g = {.residual = -1, .sum = -1, .dst = value};
-    tl_form src = {plan->primary[node->src[0]]->layout, computes_in(plan, value)};
-    tl_form dst = {TL_LAYOUT_PLAIN, plan->dtypes[value]};
-    if (op->choose != NULL && plan->graph->values[node->src[0]].rank == 4)
-        op->choose(plan->graph, node, spatial_layout(plan), &src.layout, &dst.layout);
-    else
-        src.layout = TL_LAYOUT_PLAIN;
-    if (plan->graph->values[value].rank != 4)
-        dst.layout = TL_LAYOUT_PLAIN;
-    if (is_conv && !plan->needs_gradient[value])
-        g = find_group(plan, value, dst.dtype);
-    else if (node->kind == TL_OP_batch_norm)
-        g = find_clipped_norm(plan, value);
-    else if (node->kind == TL_OP_concat)
-        g = find_joined_norm(plan, value);
-    bool joins_norm = node->kind == TL_OP_concat && g.norm != NULL;
+    tl_form src, dst;
+    choose_forms(plan, value, &src, &dst);
+    group g = find_group(plan, value, dst.dtype);
     for (int k = 0; k < node->n_src; k++) { /* changes of form come before the step itself */
         tl_tensor *unused;
         TL_TRY(demand(plan, node->src[k], src, &unused, err));
@@ -284,9 +327,10 @@ static tl_status add_step(tl_plan *plan, int value, bool *done, tl_error *err)
     tl_tensor *residual = NULL; /* in the form of the result, which is written over it */
     if (g.residual >= 0)
         TL_TRY(demand(plan, g.residual, dst, &residual, err));
+    bool joins_norm = node->kind == TL_OP_concat && g.norm != NULL;
+    const tl_node *named = joins_norm ? g.norm : node;
     tl_step *step = NULL;
-    TL_TRY(new_step(plan, joins_norm || maps(plan, value) ? &tl_op_norm_map : op,
-                    joins_norm ? g.norm : node, joins_norm ? g.norm->name : node->name,
+    TL_TRY(new_step(plan, maps(plan, named->dst) ? &tl_op_norm_map : op, named, named->name,
                     node->n_src, &step, err));
     for (int k = 0; k < node->n_src; k++)
         TL_TRY(demand(plan, node->src[k], src, &step->src[k], err));
@@ -294,29 +338,14 @@ static tl_status add_step(tl_plan *plan, int value, bool *done, tl_error *err)
     plan->primary[g.dst] = step->dst;
     step->training = plan->needs_gradient[value];
     step->folded_norm = g.norm;
-    if (g.activation != NULL) {
-        dnnl_alg_kind_t algorithm;
-        float beta;
-        step->has_activation = true;
-        step->activation = g.activation->attrs.kind;
-        tl_activation_eltwise(step->activation, g.activation->attrs.has_alpha,
-                              g.activation->attrs.alpha, &algorithm, &step->alpha, &beta);
-    }
-    if (g.residual >= 0) {
-        step->adds_residual = true;
-        step->dst->alias = residual;
-    }
-    if (writes_over(plan, op, node, step))
-        step->dst->alias = step->src[0];
-    if (op->is_view)
-        step->dst->alias = step->src[0];
-    done[value] = true;
-    if (g.norm != NULL)
-        done[g.norm->dst] = true;
-    if (g.sum >= 0)
-        done[g.sum] = true;
+    step->adds_residual = residual != NULL;
     if (g.activation != NULL)
-        done[g.activation->dst] = true;
+        take_activation(step, g.activation);
+    if (residual != NULL)
+        step->dst->alias = residual;
+    else if (op->is_view || writes_over(plan, op, node, step))
+        step->dst->alias = step->src[0];
+    mark_done(done, value, &g);
     return TL_OK;
 }
 

@@ -213,8 +213,6 @@ static int set_attr(tl_attrs *a, const char *key, PyObject *value, int *scale_n,
     }
     if (IS("shape"))
         return a->shape_rank = read_ints(value, a->shape, TL_MAX_RANK - 1);
-    if (IS("axis")) /* concat: the last axis only, checked by the layer */
-        return PyLong_Check(value) ? 0 : -1;
     if (IS("seed")) {
         a->seed = PyLong_AsUnsignedLongLongMask(value);
         return PyErr_Occurred() ? -1 : 0;
@@ -319,13 +317,13 @@ static PyObject *graph_add(PyObject *self, PyObject *args, PyObject *kwargs)
     tl_py_state *state = tl_py_type_state(Py_TYPE(self));
     PyObject *op, *inputs, *weight_list;
     const char *name;
-    int64_t src64[MAX_SOURCES];
-    int src[MAX_SOURCES], value = 0;
+    int64_t src[MAX_SOURCES];
+    int value = 0;
     tl_variable *weights[TL_MAX_WEIGHTS] = {NULL};
     if (!PyArg_ParseTuple(args, "OOOs:add", &op, &inputs, &weight_list, &name))
         return NULL;
     int kind = find_name(op, op_name, TL_OP_COUNT, "op");
-    int n_src = kind < 0 ? -1 : read_ints(inputs, src64, MAX_SOURCES);
+    int n_src = kind < 0 ? -1 : read_ints(inputs, src, MAX_SOURCES);
     int n_weights = n_src < 0 ? -1 : read_weights(state, weight_list, weights);
     if (n_weights < 0)
         return NULL;
@@ -333,8 +331,6 @@ static PyObject *graph_add(PyObject *self, PyObject *args, PyObject *kwargs)
         PyErr_Format(PyExc_ValueError, "layer '%s': %U without inputs", name, op);
         return NULL;
     }
-    for (int i = 0; i < n_src; i++)
-        src[i] = (int)src64[i];
     if (kind == TL_OP_input) {
         PyErr_SetString(PyExc_ValueError, "an input is made with Graph.input");
         return NULL;
@@ -429,17 +425,17 @@ done:
 static PyObject *graph_version(PyObject *self, PyObject *arg)
 {
     const tl_graph *graph = ((graph_object *)self)->graph;
-    int64_t values64[MAX_SOURCES];
+    int64_t given[MAX_SOURCES];
     int values[MAX_SOURCES];
-    int n = read_ints(arg, values64, MAX_SOURCES);
+    int n = read_ints(arg, given, MAX_SOURCES);
     bool *reached = NULL;
     tl_error err = {0};
     for (int i = 0; i < n; i++) {
-        values[i] = (int)values64[i];
-        if (values[i] < 0 || values[i] >= graph->n_nodes) {
-            PyErr_Format(PyExc_ValueError, "value %d is not in the graph", values[i]);
+        if (given[i] < 0 || given[i] >= graph->n_nodes) {
+            PyErr_Format(PyExc_ValueError, "value %lld is not in the graph", (long long)given[i]);
             return NULL;
         }
+        values[i] = (int)given[i];
     }
     if (n < 0)
         return NULL;

@@ -1,6 +1,11 @@
 /* tlfast._core.Plan.steps, measure and profile. */
-#include "plan/plan.h"
-#include "state.h"
+#include "py_plan.h"
+
+static tl_plan *idle_plan(PyObject *object)
+{
+    const tl_py_plan *self = (tl_py_plan *)object;
+    return tl_py_plan_is_busy(self) ? NULL : self->plan;
+}
 
 static const char *op_of(const tl_step *step)
 {
@@ -11,20 +16,23 @@ static const char *op_of(const tl_step *step)
 PyObject *tl_py_plan_steps(PyObject *self, PyObject *unused)
 {
     (void)unused;
-    const tl_plan *plan = tl_py_idle_plan(self);
+    const tl_plan *plan = idle_plan(self);
     PyObject *list = plan != NULL ? PyList_New(tl_plan_n_steps(plan)) : NULL;
     for (int i = 0; list != NULL && i < tl_plan_n_steps(plan); i++) {
         const tl_step *step = tl_plan_step(plan, i);
-        PyList_SetItem(
-            list, i,
-            Py_BuildValue("(ssn)", step->name, op_of(step), (Py_ssize_t)step->dst->bytes));
+        PyObject *row =
+            Py_BuildValue("(ssn)", step->name, op_of(step), (Py_ssize_t)step->dst->bytes);
+        if (row == NULL)
+            Py_CLEAR(list);
+        else
+            PyList_SetItem(list, i, row);
     }
     return list;
 }
 
 PyObject *tl_py_plan_measure(PyObject *self, PyObject *on)
 {
-    tl_plan *plan = tl_py_idle_plan(self);
+    tl_plan *plan = idle_plan(self);
     int value = plan != NULL ? PyObject_IsTrue(on) : -1;
     tl_error err = {0};
     if (value < 0)
@@ -38,7 +46,7 @@ PyObject *tl_py_plan_measure(PyObject *self, PyObject *on)
 PyObject *tl_py_plan_profile(PyObject *self, PyObject *unused)
 {
     (void)unused;
-    const tl_plan *plan = tl_py_idle_plan(self);
+    const tl_plan *plan = idle_plan(self);
     PyObject *list = plan != NULL ? PyList_New(tl_plan_n_steps(plan)) : NULL;
     for (int i = 0; list != NULL && i < tl_plan_n_steps(plan); i++) {
         const tl_step *step = tl_plan_step(plan, i);

@@ -37,7 +37,7 @@ static PyObject *num_threads(PyObject *module, PyObject *unused)
 
 static PyObject *set_num_threads(PyObject *module, PyObject *arg)
 {
-    int n = (int)PyLong_AsLong(arg);
+    long n = PyLong_AsLong(arg);
     if (n == -1 && PyErr_Occurred())
         return NULL;
     tl_error err = {0};

@@ -56,13 +56,6 @@ struct tl_variable *tl_py_variable(tl_py_state *state, PyObject *object);
 struct tl_graph *tl_py_graph(tl_py_state *state, PyObject *object);
 struct tl_pool *tl_py_pool(tl_py_state *state, PyObject *object);
 
-struct tl_plan *tl_py_idle_plan(PyObject *object); /* NULL, RuntimeError while it runs */
-
-/* Methods of tlfast._core.Plan: what it does and how long that takes (py_profile.c). */
-PyObject *tl_py_plan_steps(PyObject *self, PyObject *unused);
-PyObject *tl_py_plan_measure(PyObject *self, PyObject *on);
-PyObject *tl_py_plan_profile(PyObject *self, PyObject *unused);
-
 /* One of these per file of the binding; called from module exec. Return 0 or -1. */
 int tl_py_add_variable(PyObject *module, tl_py_state *state);
 int tl_py_add_graph(PyObject *module, tl_py_state *state);

@@ -34,6 +34,13 @@ static void regularize(const tl_update *u)
         u->gradient[i] += 2.f * u->l2 * w[i] + u->l1 * (float)((w[i] > 0.f) - (w[i] < 0.f));
 }
 
+/* NaN stays: it is to be seen. */
+static void clip_values(float *x, size_t n, float limit)
+{
+    for (size_t i = 0; i < n; i++)
+        x[i] = x[i] < -limit ? -limit : x[i] > limit ? limit : x[i];
+}
+
 static void clip(const tl_optimizer *o, const tl_update *updates, int n)
 {
     double all = 0;
@@ -43,8 +50,7 @@ static void clip(const tl_optimizer *o, const tl_update *updates, int n)
         if (u->gradient == NULL)
             continue;
         if (o->clipvalue > 0.f)
-            for (size_t k = 0; k < size; k++)
-                u->gradient[k] = fmaxf(-o->clipvalue, fminf(o->clipvalue, u->gradient[k]));
+            clip_values(u->gradient, size, o->clipvalue);
         if (o->clipnorm > 0.f || o->global_clipnorm > 0.f) {
             double squares = squared_norm(u->gradient, size);
             all += squares;

@@ -163,7 +163,7 @@ class Concatenate(_Merge):
     def lower(self, g: Any, inputs: list[int], training: bool) -> int:
         if len(inputs) == 1:
             return inputs[0]
-        return g.add("concat", inputs, [], self.name, axis=len(g.shape(inputs[0])) - 1)
+        return g.add("concat", inputs, [], self.name)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "axis": self.axis}
