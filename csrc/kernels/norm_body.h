@@ -206,6 +206,7 @@ static const tl_norm_kernels NAME(kernels) = {NAME(moments),  NAME(sums),      N
 #undef STORE
 #undef GET
 #undef PUT
+#undef SWISH
 #undef VEC
 #undef MASK
 #undef WIDTH
