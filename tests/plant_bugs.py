@@ -41,7 +41,7 @@ BUGS = {  # name: (file, text, text with the bug, test file that is to fail)
         "ops/pool.c", "dnnl_pooling_avg_exclude_padding", "dnnl_pooling_avg_include_padding", OPS),
     "global maximum gives everything to everyone": (
         "ops/pool.c", "float share = diff[i * c + k] / (float)shares;",
-        "float share = diff[i * c + k] / (float)(is_max ? 1 : shares);", OPS),
+        "float share = diff[i * c + k] / (float)(shares > 0);", OPS),
     "gradient of the subtrahend not negated": (
         "ops/merge.c", "return i == 0 ? dy : -dy;", "return dy;", OPS),
     "all equal maxima get the gradient": (

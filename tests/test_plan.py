@@ -497,7 +497,7 @@ def chained(net):
     x = net.conv(net.input((9, 9, 3)), 16, 3)
     for width in (16, 64, 32):
         y = net.conv(x, width)
-        z = net.add("concat", net.act(net.norm(y, training=True), "swish"), x)
+        z = net.add("concat", net.act(net.norm(y, training=True), "tanh"), x)
         x = net.conv(net.add("zero_pad2d", z, pads=(1, 1, 1, 1)), 16, 3)
     return net.act(net.add("global_avg_pool", net.conv(x, 7)), "softmax")
 

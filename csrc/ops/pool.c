@@ -1,6 +1,7 @@
 /* max_pool2d and avg_pool2d by oneDNN; global_avg_pool and global_max_pool here. Average pooling
  * divides by the cells inside the image (Keras' 'same'). */
 #include <float.h>
+#include <math.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -218,7 +219,7 @@ static void top_of(const float *from, const image_walk *w, int width, float *to)
     memcpy(to, top, (size_t)width * sizeof *top);
 }
 
-/* The means of a bf16 value, and their gradient: every position gets the same share. */
+/* The means of a bf16 value. */
 static void average_bf16(const tl_step *step)
 {
     const tl_tensor *src = step->src[0];
@@ -229,24 +230,46 @@ static void average_bf16(const tl_step *step)
         tl_slice s = tl_slice_of(src, i / slices, i % slices);
         double sum[TL_NORM_WIDTH] = {0};
         tl_norm(TL_BF16)->sums(tl_tensor_at(src, s.at), s.n, s.stride, s.width, sum);
-        for (int64_t k = 0, first = i % slices * TL_NORM_WIDTH; k < s.width && first + k < c; k++)
-            to[i / slices * c + first + k] = (float)(sum[k] / (double)s.n);
+        for (int64_t k = 0; k < s.width && s.first + k < c; k++)
+            to[i / slices * c + s.first + k] = (float)(sum[k] / (double)s.n);
     }
 }
 
-static void share_bf16(const tl_step *step)
+static void fill(tl_tensor *to, const tl_slice *s, const float *values)
+{
+    tl_bf16 halves[TL_NORM_WIDTH];
+    for (int k = 0; k < s->width; k++)
+        halves[k] = tl_bf16_round(values[k]);
+    const void *row = to->dtype == TL_BF16 ? (const void *)halves : values;
+    size_t bytes = (size_t)s->width * tl_dtype_bytes(to->dtype);
+    for (int64_t p = 0; p < s->n; p++)
+        memcpy(tl_tensor_at(to, s->at + p * s->stride), row, bytes);
+}
+
+/* Every position gets the same share of a mean's gradient. What else is known of the source's
+ * gradient is added in the same pass: what other readers wrote, or that of a product. */
+static void average_backward(const tl_step *step)
 {
     tl_tensor *out = step->diff_src[0];
+    const tl_step *product = step->product;
+    const tl_tensor *dy = product != NULL ? product->dst->diff : step->accumulate[0] ? out : NULL;
     int64_t slices = tl_slices_per_image(out), c = out->dims[3];
     const float *diff = step->dst->diff->data;
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < out->dims[0] * slices; i++) {
         tl_slice s = tl_slice_of(out, i / slices, i % slices);
-        tl_bf16 share[TL_NORM_WIDTH] = {0}; /* padding stays zero */
-        for (int64_t k = 0, first = i % slices * TL_NORM_WIDTH; k < s.width && first + k < c; k++)
-            share[k] = tl_bf16_round(diff[i / slices * c + first + k] / (float)s.n);
-        for (int64_t p = 0; p < s.n; p++)
-            memcpy(tl_tensor_at(out, s.at + p * s.stride), share, (size_t)s.width * sizeof *share);
+        tl_norm_map map = {.low = -INFINITY, .high = INFINITY}; /* padding stays zero */
+        for (int64_t k = 0; k < s.width && s.first + k < c; k++) {
+            map.scale[k] =
+                product != NULL ? tl_tensor_get(product->kept_src[1], s.channel + k) : 1.f;
+            map.shift[k] = diff[i / slices * c + s.first + k] / (float)s.n;
+        }
+        if (dy != NULL)
+            tl_norm(out->dtype)
+                ->apply(tl_tensor_at(dy, s.at), tl_tensor_at(out, s.at), s.n, s.stride, s.width,
+                        &map);
+        else
+            fill(out, &s, map.shift);
     }
 }
 
@@ -275,19 +298,11 @@ static tl_status global_forward(tl_step *step, const tl_run *run, tl_error *err)
 }
 
 /* Equal maxima share the gradient (TensorFlow's reduce_max). */
-static tl_status global_backward(tl_step *step, const tl_run *run, tl_error *err)
+static void maximum_backward(const tl_step *step)
 {
-    (void)run, (void)err;
     tl_tensor *out = step->diff_src[0];
-    if (out == NULL)
-        return TL_OK;
-    if (out->dtype == TL_BF16) {
-        share_bf16(step);
-        return TL_OK;
-    }
     image_walk w = walk_of(out);
     int64_t n = out->dims[0], c = out->dims[3];
-    bool is_max = step->node->kind == TL_OP_global_max_pool;
     const float *src = step->kept_src[0]->data, *dst = step->kept_dst->data;
     const float *diff = step->dst->diff->data;
     float *to = out->data;
@@ -295,16 +310,22 @@ static tl_status global_backward(tl_step *step, const tl_run *run, tl_error *err
 #pragma omp parallel for collapse(2)
     for (int64_t i = 0; i < n; i++)
         for (int64_t k = 0; k < c; k++) {
-            int64_t base = i * w.image + k / w.block * w.block_stride + k % w.block;
-            float top = is_max ? dst[i * c + k] : 0.f;
-            int64_t shares = is_max ? 0 : w.n_positions;
-            for (int64_t p = 0; is_max && p < w.n_positions; p++)
+            int64_t base = i * w.image + k / w.block * w.block_stride + k % w.block, shares = 0;
+            float top = dst[i * c + k];
+            for (int64_t p = 0; p < w.n_positions; p++)
                 shares += src[base + p * w.position] == top;
             float share = diff[i * c + k] / (float)shares;
             for (int64_t p = 0; p < w.n_positions; p++)
-                if (!is_max || src[base + p * w.position] == top)
+                if (src[base + p * w.position] == top)
                     to[base + p * w.position] = share;
         }
+}
+
+static tl_status global_backward(tl_step *step, const tl_run *run, tl_error *err)
+{
+    (void)run, (void)err;
+    if (step->diff_src[0] != NULL)
+        (step->node->kind == TL_OP_global_max_pool ? maximum_backward : average_backward)(step);
     return TL_OK;
 }
 
@@ -322,6 +343,7 @@ const tl_op tl_op_global_avg_pool = {
     .choose = choose_global,
     .takes_bf16 = tl_takes_bf16,
     .makes_f32 = true,
+    .adds_diff = true,
     .forward = global_forward,
     .backward = global_backward,
 };

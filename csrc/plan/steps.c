@@ -167,9 +167,16 @@ static group find_group(const tl_plan *plan, int conv, tl_dtype dtype)
     return g;
 }
 
-/* A batch norm with the ReLU or ReLU6 behind it, in any plan: backward needs no more than without.
- */
-static group find_clipped_norm(const tl_plan *plan, int norm)
+/* Is the node a fixed map per channel of an inference plan? */
+static bool maps(const tl_plan *plan, int value)
+{
+    return plan->n_trainable == 0 && plan->nodes[value].kind == TL_OP_batch_norm &&
+           !plan->nodes[value].attrs.training;
+}
+
+/* A batch norm with the ReLU or ReLU6 behind it, or with the swish where it has a backward pass,
+ * which needs no more than without. */
+static group find_activated_norm(const tl_plan *plan, int norm)
 {
     group g = {.residual = -1, .sum = -1, .dst = norm};
     int next = only_reader(plan, norm);
@@ -178,17 +185,12 @@ static group find_clipped_norm(const tl_plan *plan, int norm)
         return g;
     const tl_attrs *a = &plan->nodes[next].attrs;
     if (a->kind == TL_ACT_relu6 ||
-        (a->kind == TL_ACT_relu && (!a->has_alpha || a->alpha == 0.f))) {
+        (a->kind == TL_ACT_relu && (!a->has_alpha || a->alpha == 0.f)) ||
+        (a->kind == TL_ACT_swish && (!a->has_alpha || a->alpha == 1.f) && !maps(plan, norm))) {
         g.activation = &plan->nodes[next];
         g.dst = next;
     }
     return g;
-}
-
-static bool maps(const tl_plan *plan, int value)
-{
-    return plan->n_trainable == 0 && plan->nodes[value].kind == TL_OP_batch_norm &&
-           !plan->nodes[value].attrs.training;
 }
 
 /* A join that only such a norm reads: one step does both. */
@@ -197,7 +199,7 @@ static group find_joined_norm(const tl_plan *plan, int join)
     int norm = only_reader(plan, join);
     if (norm < 0 || !maps(plan, norm) || plan->dtypes[norm] != plan->dtypes[join])
         return (group){.residual = -1, .sum = -1, .dst = join};
-    group g = find_clipped_norm(plan, norm);
+    group g = find_activated_norm(plan, norm);
     g.norm = &plan->nodes[norm];
     return g;
 }
@@ -273,7 +275,7 @@ static tl_status add_step(tl_plan *plan, int value, bool *done, tl_error *err)
     if (is_conv && !plan->needs_gradient[value])
         g = find_group(plan, value, dst.dtype);
     else if (node->kind == TL_OP_batch_norm)
-        g = find_clipped_norm(plan, value);
+        g = find_activated_norm(plan, value);
     else if (node->kind == TL_OP_concat)
         g = find_joined_norm(plan, value);
     bool joins_norm = node->kind == TL_OP_concat && g.norm != NULL;
