@@ -33,7 +33,7 @@ static bool is_overwritten(const tl_plan *plan, int pool, const tl_step *product
     const tl_tensor *dy = tl_tensor_root(product->dst->diff);
     for (const tl_step *step = &plan->steps[pool + 1]; step < product; step++)
         for (int k = 0; k < step->n_src; k++)
-            if (step->diff_src[k] != NULL && tl_tensor_root(step->diff_src[k]) == dy)
+            if (step->diff_src[k] != NULL && tl_tensor_root(step->src[k]->diff) == dy)
                 return true;
     return false;
 }
