@@ -1,9 +1,9 @@
-/* batch_norm over the last axis, with the ReLU or swish behind it where there is one. Inference (or
- * frozen): an affine map by the moving statistics. Training: batch mean and biased variance (Keras
- * 3), whose moving averages are staged in the workspace and written by the update that ends the
- * step. Nothing but the source is kept for backward: what the activation let through is computed
- * again. A channel's sums are made by one thread in one order, so bits do not depend on the thread
- * count. */
+/* batch_norm over the last axis, with the ReLU or swish behind it where there is one. Inference
+ * (or frozen): an affine map by the moving statistics. Training: batch mean and biased variance
+ * (Keras 3), whose moving averages are staged in the workspace and written by the update that ends
+ * the step. Nothing but the source is kept for backward: what the activation let through is
+ * computed again. A channel's sums are made by one thread in one order, so bits do not depend on
+ * the thread count. */
 #include "ops/norm.h"
 
 #include <math.h>

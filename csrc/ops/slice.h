@@ -6,8 +6,8 @@
 #include "kernels/norm.h"
 #include "ops/step.h"
 
-/* Up to TL_NORM_WIDTH channels from `first` on: n positions, stride numbers apart, from `at`; their
- * place in an (N, 1, 1, C) value of the same layout is `channel`. */
+/* Up to TL_NORM_WIDTH channels from `first` on: n positions, stride numbers apart, from `at`;
+ * their place in an (N, 1, 1, C) value of the same layout is `channel`. */
 typedef struct tl_slice {
     int64_t at, first, channel, n, stride;
     int width;
@@ -24,11 +24,15 @@ static inline tl_slice tl_slice_of(const tl_tensor *x, int64_t image, int64_t i)
     int64_t n = x->dims[1] * x->dims[2], c = x->dims[3];
     if (x->layout == TL_LAYOUT_BLOCKED) {
         int64_t block = image * tl_slices_per_image(x) + i;
-        return (tl_slice){block * n * x->block, i * x->block, block * x->block, n, x->block,
-                          x->block};
+        return (tl_slice){
+            block * n * x->block, i * x->block, block * x->block, n, x->block, x->block};
     }
     int64_t first = i * TL_NORM_WIDTH, left = c - first;
-    return (tl_slice){image * n * c + first, first, image * c + first, n, c,
+    return (tl_slice){image * n * c + first,
+                      first,
+                      image * c + first,
+                      n,
+                      c,
                       (int)(left < TL_NORM_WIDTH ? left : TL_NORM_WIDTH)};
 }
 

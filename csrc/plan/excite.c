@@ -1,5 +1,5 @@
-/* Squeeze-and-excite (Hu et al. 2018): x is pooled, and multiplied by what a small network makes of
- * its means. In backward the product comes first and knows dy * factor, the pool comes last and
+/* Squeeze-and-excite (Hu et al. 2018): x is pooled, and multiplied by what a small network makes
+ * of its means. In backward the product comes first and knows dy * factor, the pool comes last and
  * knows its share: it writes the sum of both, and x's gradient passes through memory once. */
 #include "plan/internal.h"
 
