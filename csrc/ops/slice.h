@@ -24,16 +24,20 @@ static inline tl_slice tl_slice_of(const tl_tensor *x, int64_t image, int64_t i)
     int64_t n = x->dims[1] * x->dims[2], c = x->dims[3];
     if (x->layout == TL_LAYOUT_BLOCKED) {
         int64_t block = image * tl_slices_per_image(x) + i;
-        return (tl_slice){
-            block * n * x->block, i * x->block, block * x->block, n, x->block, x->block};
+        return (tl_slice){.at = block * n * x->block,
+                          .first = i * x->block,
+                          .channel = block * x->block,
+                          .n = n,
+                          .stride = x->block,
+                          .width = x->block};
     }
     int64_t first = i * TL_NORM_WIDTH, left = c - first;
-    return (tl_slice){image * n * c + first,
-                      first,
-                      image * c + first,
-                      n,
-                      c,
-                      (int)(left < TL_NORM_WIDTH ? left : TL_NORM_WIDTH)};
+    return (tl_slice){.at = image * n * c + first,
+                      .first = first,
+                      .channel = image * c + first,
+                      .n = n,
+                      .stride = c,
+                      .width = (int)(left < TL_NORM_WIDTH ? left : TL_NORM_WIDTH)};
 }
 
 #endif
