@@ -159,7 +159,7 @@ static tl_status forward(tl_step *step, const tl_run *run, tl_error *err)
         if (step->repeats == NULL)
             use_statistics(step, &g);
         tl_norm_map map = map_of(step->repeats != NULL ? step->repeats : step, &g);
-        for (int64_t r = g.runs; r-- > 0;) { /* what was read last is still in the cache */
+        for (int64_t r = g.runs - 1; r >= 0; r--) { /* the last ones are in the cache */
             int64_t at = g.at + r * g.run;
             kernels->apply(tl_tensor_at(src, at), tl_tensor_at(step->dst, at), g.n, g.stride,
                            g.width, &map);
@@ -199,7 +199,7 @@ static void group_backward(tl_step *step, const group *g)
             c[k] = (float)(slope * mean[k] - map.scale[k] * sum[k] / count);
         }
     }
-    for (int64_t r = step->diff_src[0] != NULL ? g->runs : 0; r-- > 0;) {
+    for (int64_t r = g->runs - 1; step->diff_src[0] != NULL && r >= 0; r--) { /* see forward */
         int64_t at = g->at + r * g->run;
         kernels->pull_back(tl_tensor_at(x, at), tl_tensor_at(dy, at),
                            tl_tensor_at(step->diff_src[0], at), g->n, g->stride, g->width, a, b, c,
