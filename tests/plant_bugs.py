@@ -18,6 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 OPS, PLAN, STEP = "test_ops.py", "test_plan.py", "test_train_step.py"
+JOINED = "test_joined_steps.py"
 
 BUGS = {  # name: (file, text, text with the bug, test file that is to fail)
     "padding on the wrong side": (
@@ -76,6 +77,17 @@ BUGS = {  # name: (file, text, text with the bug, test file that is to fail)
     "gradients of two readers not added": (
         "plan/plan.c", "tl_tensor_add(step->src[k]->diff, step->src[k]->diff, step->diff_src[k]);",
         "tl_tensor_add(step->src[k]->diff, step->diff_src[k], step->diff_src[k]);", PLAN),
+    "a product's gradient overwritten before the pool reads it": (
+        "plan/excite.c", "(tl_tensor_root(step->diff_src[k]) == dy ||", "(false &&", JOINED),
+    "a product's gradient not kept for the pool": (
+        "plan/memory.c", "touch(step->product->dst->diff, back);", ";", JOINED),
+    "a pool forgets what other readers wrote": (
+        "ops/global_pool.c", "step->accumulate[0] ? out : NULL", "NULL", JOINED),
+    "a pool joins a product that others came before": (
+        "plan/excite.c", " || step->accumulate[0])", ")", JOINED),
+    "slope of swish behind a norm without the norm's map": (
+        "kernels/norm_body.h", "NAME(through)(dz, v * scale + shift,", "NAME(through)(dz, v,",
+        JOINED),
     "zero padding into every max pool": (
         "plan/rewrite.c", "node->kind == TL_OP_max_pool2d && is_non_negative(plan, pad->src[0])",
         "node->kind == TL_OP_max_pool2d", PLAN),

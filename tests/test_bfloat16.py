@@ -4,7 +4,7 @@ import numpy as np
 import op_references as ref
 import pytest
 from op_net import Net, check_forward, make_targets, threads, training_plan
-from test_ops import CASES, frozen_net, shapes_of, write
+from test_ops import CASES, frozen_net, shapes_of, swish_slopes, write
 
 from tlfast import _core, keras
 
@@ -134,6 +134,21 @@ def test_activations_of_all_sizes(kind, rng):
     finite = np.abs(expected) < 3e38
     np.testing.assert_allclose(got[1][finite], expected[finite], rtol=2**-7, atol=2**-12,
                                err_msg=kind)
+
+
+def test_slope_of_swish_of_all_sizes(rng):
+    """Every bfloat16 number from 2^-10 to 2^6 as the bias of a convolution, whose gradient is that
+    of the value."""
+    x = both_signs(np.arange(0x3A80, 0x4280, dtype=np.uint32))
+    net = Net(rng, "bfloat16")
+    y = net.act(net.conv(net.input((1, 1, 1)), x.size), "swish")
+    net.variables[1].assign(x)
+    plan = training_plan(net, [y], [{"kind": "mean_squared_error"}], 1, [net.variables[1]])
+    plan.train([np.zeros((1, 1, 1, 1), np.float32)], [np.zeros((1, 1, 1, x.size), np.float32)],
+               learning_rate=0.0)
+    value, slope, size = swish_slopes(x)
+    dy = 2 * value / x.size
+    assert (np.abs(plan.gradients()[0] - dy * slope) <= 2**-6 * np.abs(dy) * size + 1e-37).all()
 
 
 def both_signs(bits):

@@ -354,6 +354,29 @@ def test_random_affine_turns_and_zooms_as_keras():
         assert np.abs(got - expected).max() < KERAS_PIXELS, name
 
 
+def swish_slopes(x):
+    """(swish, its slope, the size of the slope's terms), in float64."""
+    x = x.astype(float)
+    s = 1 / (1 + np.exp(-x))
+    return x * s, s + x * s * (1 - s), s + np.abs(x) * s * (1 - s)
+
+
+@pytest.mark.parametrize("n", [1, 15, 16, 17, 4095, 4097, 9000])
+def test_slope_of_swish(n, rng):
+    """Value by value: the gradient of the values themselves, which a bias holds."""
+    net = Net(rng)
+    y = net.act(net.dense(net.input((1,)), n), "swish")
+    x = np.concatenate([rng.normal(0, 4, n - n // 4), rng.uniform(-80, 150, n // 4)])
+    net.variables[1].assign(x.astype(np.float32))
+    with threads(2):
+        plan = training_plan(net, [y], [{"kind": "mean_squared_error"}], 1, [net.variables[1]])
+        plan.train([np.zeros((1, 1), np.float32)], [np.zeros((1, n), np.float32)],
+                   learning_rate=0.0)
+    value, slope, size = swish_slopes(net.variables[1].numpy())
+    dy = 2 * value / n
+    assert (np.abs(plan.gradients()[0] - dy * slope) <= 1e-6 * np.abs(dy) * size + 1e-37).all()
+
+
 def test_augmentation_behind_a_trainable_layer_is_refused(rng):
     net = Net(rng)
     y = net.add("random_affine", net.dense(net.input((4, 4, 3)), 3), flip="horizontal", seed=1)

@@ -47,6 +47,7 @@ static void NAME(weights)(const tl_depthwise_shape *s, const void *from, const v
 #undef STORE
 #undef GET
 #undef PUT
+#undef SWISH
 #undef VEC
 #undef MASK
 #undef WIDTH

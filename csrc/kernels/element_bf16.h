@@ -16,3 +16,4 @@ static inline __attribute__((always_inline, unused)) void NAME(store_bf16)(tl_bf
 #define STORE(p, x) NAME(store_bf16)(p, x)
 #define GET(p) tl_bf16_value(*(p))
 #define PUT(p, x) (*(p) = tl_bf16_round(x))
+#define SWISH "kernels/swish_bf16.h"

@@ -4,3 +4,4 @@
 #define STORE(p, x) NAME(store)(p, x)
 #define GET(p) (*(p))
 #define PUT(p, x) (*(p) = (x))
+#define SWISH "kernels/swish_f32.h"

@@ -24,10 +24,6 @@ typedef void (*tl_dense_fn)(const float *src, const float *kernel, const float *
                             int64_t rows, int64_t in, int64_t units, int64_t u0, int64_t u1);
 tl_dense_fn tl_dense_columns(void);
 
-/* y = x / (1 + exp(-x)) of n values; y may be x. */
-typedef void (*tl_swish_fn)(const float *x, float *y, int64_t n);
-tl_swish_fn tl_swish(void);
-
 /* float32 operations per second of the whole team: multiply-adds that stay in registers, the best
  * of several tries. On the compute thread. */
 double tl_peak_flops(void);

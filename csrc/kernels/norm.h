@@ -4,17 +4,19 @@
 #ifndef TL_KERNELS_NORM_H
 #define TL_KERNELS_NORM_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/dtype.h"
 
 #define TL_NORM_WIDTH 16 /* the widest group */
 
-/* y = clip(x * scale + shift, low, high) per channel; without activation the limits are infinite.
- */
+/* y = clip(x * scale + shift, low, high) per channel, or the swish of it; without activation the
+ * limits are infinite. */
 typedef struct tl_norm_map {
     float scale[TL_NORM_WIDTH], shift[TL_NORM_WIDTH];
     float low, high;
+    bool swish; /* and no limits */
 } tl_norm_map;
 
 /* Numbers of one type, see tl_norm; sums and statistics are kept in float and double. */
@@ -30,10 +32,11 @@ typedef struct tl_norm_kernels {
      */
     void (*map_rows)(const void *x, void *y, int64_t rows, int64_t x_stride, int64_t y_stride,
                      int64_t width, const float *scale, const float *shift, float low, float high);
-    /* adds sum(dy) and sum(dy * (x - origin)); dy counts where the map did not clip */
+    /* adds sum(dz) and sum(dz * (x - origin)), with dz = dy where the map did not clip, else 0, or
+     * dy times the slope of swish */
     void (*gradients)(const void *x, const void *dy, int64_t n, int64_t stride, int width,
                       const float *origin, const tl_norm_map *map, double *sum, double *product);
-    /* dx = a * dy + b * x + c, dy counted as above */
+    /* dx = a * dz + b * x + c */
     void (*pull_back)(const void *x, const void *dy, void *dx, int64_t n, int64_t stride,
                       int width, const float *a, const float *b, const float *c,
                       const tl_norm_map *map);

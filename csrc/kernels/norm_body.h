@@ -3,6 +3,8 @@
  * for CHUNK positions, then added in double: one order always. A width that is no multiple of
  * WIDTH ends in single channels. */
 
+#include SWISH
+
 /* One vector (v = WIDTH) or one channel (v = 1) of a group: the code of both in one place. */
 #define GROUPS(width) for (int k = 0; k + WIDTH <= (width); k += WIDTH)
 #define SINGLES(width) for (int k = (width) / WIDTH * WIDTH; k < (width); k++)
@@ -66,13 +68,23 @@ static void NAME(sums)(const void *from, int64_t n, int64_t stride, int width, d
     }
 }
 
-static inline float NAME(clip_one)(float x, const tl_norm_map *map)
+/* A loop is compiled twice, with and without swish. */
+#define BOTH static inline __attribute__((always_inline))
+
+BOTH VEC NAME(activate)(VEC z, VEC low, VEC high, bool swish)
 {
-    return x < map->low ? map->low : x > map->high ? map->high : x;
+    return swish ? NAME(swish_of)(z) : NAME(clip)(z, low, high);
 }
 
-static void NAME(apply)(const void *from, void *to, int64_t n, int64_t stride, int width,
-                        const tl_norm_map *map)
+BOTH float NAME(activate_one)(float z, const tl_norm_map *map, bool swish)
+{
+    if (swish)
+        return NAME(swish_of)((VEC){0} + z)[0];
+    return z < map->low ? map->low : z > map->high ? map->high : z;
+}
+
+BOTH void NAME(apply_loop)(const void *from, void *to, int64_t n, int64_t stride, int width,
+                           const tl_norm_map *map, bool swish)
 {
     const ELEMENT *x = from;
     ELEMENT *y = to;
@@ -81,12 +93,23 @@ static void NAME(apply)(const void *from, void *to, int64_t n, int64_t stride, i
     {
         VEC a = NAME(load)(map->scale + k), b = NAME(load)(map->shift + k);
         for (int64_t p = 0; p < n; p++)
-            STORE(y + p * stride + k, NAME(clip)(LOAD(x + p * stride + k) * a + b, low, high));
+            STORE(y + p * stride + k,
+                  NAME(activate)(LOAD(x + p * stride + k) * a + b, low, high, swish));
     }
     SINGLES(width)
-    for (int64_t p = 0; p < n; p++)
-        PUT(y + p * stride + k,
-            NAME(clip_one)(GET(x + p * stride + k) * map->scale[k] + map->shift[k], map));
+    for (int64_t p = 0; p < n; p++) {
+        float z = GET(x + p * stride + k) * map->scale[k] + map->shift[k];
+        PUT(y + p * stride + k, NAME(activate_one)(z, map, swish));
+    }
+}
+
+static void NAME(apply)(const void *x, void *y, int64_t n, int64_t stride, int width,
+                        const tl_norm_map *map)
+{
+    if (map->swish)
+        NAME(apply_loop)(x, y, n, stride, width, map, true);
+    else
+        NAME(apply_loop)(x, y, n, stride, width, map, false);
 }
 
 static void NAME(map_rows)(const void *from, void *to, int64_t rows, int64_t x_stride,
@@ -109,23 +132,24 @@ static void NAME(map_rows)(const void *from, void *to, int64_t rows, int64_t x_s
     }
 }
 
-/* dy where the map let the value through (strictly inside its limits), else 0. */
-static inline __attribute__((always_inline)) VEC NAME(through)(VEC dy, VEC x, VEC a, VEC b,
-                                                               VEC low, VEC high)
+/* The gradient of z = x * a + b: dy where the map let z through (strictly inside its limits), else
+ * 0, or what swish makes of it. */
+BOTH VEC NAME(through)(VEC dy, VEC z, VEC low, VEC high, bool swish)
 {
-    VEC z = x * a + b;
-    return (VEC)((MASK)dy & (z > low) & (z < high));
+    return swish ? dy * NAME(swish_slope)(z) : (VEC)((MASK)dy & (z > low) & (z < high));
 }
 
-static inline float NAME(through_one)(float dy, float x, const tl_norm_map *map, int k)
+BOTH float NAME(through_one)(float dy, float x, const tl_norm_map *map, int k, bool swish)
 {
     float z = x * map->scale[k] + map->shift[k];
+    if (swish)
+        return dy * NAME(swish_slope)((VEC){0} + z)[0];
     return z > map->low && z < map->high ? dy : 0.f;
 }
 
-static void NAME(gradients)(const void *from, const void *diff, int64_t n, int64_t stride,
-                            int width, const float *origin, const tl_norm_map *map, double *sum,
-                            double *product)
+BOTH void NAME(gradients_loop)(const void *from, const void *diff, int64_t n, int64_t stride,
+                               int width, const float *origin, const tl_norm_map *map, double *sum,
+                               double *product, bool swish)
 {
     const ELEMENT *x = from, *dy = diff;
     VEC low = (VEC){0} + map->low, high = (VEC){0} + map->high;
@@ -137,7 +161,7 @@ static void NAME(gradients)(const void *from, const void *diff, int64_t n, int64
             VEC b = NAME(load)(map->shift + k), s = {0}, q = {0};
             for (int64_t p = p0; p < p1; p++) {
                 VEC v = LOAD(x + p * stride + k);
-                VEC d = NAME(through)(LOAD(dy + p * stride + k), v, a, b, low, high);
+                VEC d = NAME(through)(LOAD(dy + p * stride + k), v * a + b, low, high, swish);
                 s += d;
                 q += d * (v - o);
             }
@@ -149,7 +173,7 @@ static void NAME(gradients)(const void *from, const void *diff, int64_t n, int64
             float s = 0, q = 0;
             for (int64_t p = p0; p < p1; p++) {
                 float v = GET(x + p * stride + k);
-                float d = NAME(through_one)(GET(dy + p * stride + k), v, map, k);
+                float d = NAME(through_one)(GET(dy + p * stride + k), v, map, k, swish);
                 s += d;
                 q += d * (v - origin[k]);
             }
@@ -159,9 +183,19 @@ static void NAME(gradients)(const void *from, const void *diff, int64_t n, int64
     }
 }
 
-static void NAME(pull_back)(const void *from, const void *diff, void *to, int64_t n,
-                            int64_t stride, int width, const float *a, const float *b,
-                            const float *c, const tl_norm_map *map)
+static void NAME(gradients)(const void *x, const void *dy, int64_t n, int64_t stride, int width,
+                            const float *origin, const tl_norm_map *map, double *sum,
+                            double *product)
+{
+    if (map->swish)
+        NAME(gradients_loop)(x, dy, n, stride, width, origin, map, sum, product, true);
+    else
+        NAME(gradients_loop)(x, dy, n, stride, width, origin, map, sum, product, false);
+}
+
+BOTH void NAME(pull_back_loop)(const void *from, const void *diff, void *to, int64_t n,
+                               int64_t stride, int width, const float *a, const float *b,
+                               const float *c, const tl_norm_map *map, bool swish)
 {
     const ELEMENT *x = from, *dy = diff;
     ELEMENT *dx = to;
@@ -172,16 +206,27 @@ static void NAME(pull_back)(const void *from, const void *diff, void *to, int64_
         VEC scale = NAME(load)(map->scale + k), shift = NAME(load)(map->shift + k);
         for (int64_t p = 0; p < n; p++) {
             VEC v = LOAD(x + p * stride + k);
-            VEC d = NAME(through)(LOAD(dy + p * stride + k), v, scale, shift, low, high);
-            STORE(dx + p * stride + k, va * d + vb * v + vc);
+            VEC dz = LOAD(dy + p * stride + k);
+            dz = NAME(through)(dz, v * scale + shift, low, high, swish);
+            STORE(dx + p * stride + k, va * dz + vb * v + vc);
         }
     }
     SINGLES(width)
     for (int64_t p = 0; p < n; p++) {
         float v = GET(x + p * stride + k);
-        float d = NAME(through_one)(GET(dy + p * stride + k), v, map, k);
-        PUT(dx + p * stride + k, a[k] * d + b[k] * v + c[k]);
+        float dz = NAME(through_one)(GET(dy + p * stride + k), v, map, k, swish);
+        PUT(dx + p * stride + k, a[k] * dz + b[k] * v + c[k]);
     }
+}
+
+static void NAME(pull_back)(const void *x, const void *dy, void *dx, int64_t n, int64_t stride,
+                            int width, const float *a, const float *b, const float *c,
+                            const tl_norm_map *map)
+{
+    if (map->swish)
+        NAME(pull_back_loop)(x, dy, dx, n, stride, width, a, b, c, map, true);
+    else
+        NAME(pull_back_loop)(x, dy, dx, n, stride, width, a, b, c, map, false);
 }
 
 static void NAME(add)(void *to, const void *first, const void *other, int64_t n)
@@ -199,6 +244,7 @@ static const tl_norm_kernels NAME(kernels) = {NAME(moments),  NAME(sums),      N
                                               NAME(map_rows), NAME(gradients), NAME(pull_back),
                                               NAME(add)};
 
+#undef BOTH
 #undef GROUPS
 #undef SINGLES
 #undef ELEMENT
@@ -206,6 +252,7 @@ static const tl_norm_kernels NAME(kernels) = {NAME(moments),  NAME(sums),      N
 #undef STORE
 #undef GET
 #undef PUT
+#undef SWISH
 #undef VEC
 #undef MASK
 #undef WIDTH

@@ -1,37 +1,47 @@
-/* Body of the swish kernel, included by swish.c behind vector_body.h. */
+/* Body of the swish kernels, included by swish.c behind vector_body.h and the numbers' form in
+ * memory. The last values go through the same operations as all others: bits do not depend on
+ * their place. */
+#include SWISH
 
-/* x / (1 + exp(-x)). exp as 2^n times a polynomial on [-ln 2 / 2, ln 2 / 2] (Cephes' expf);
- * beyond 87 it is as good as 0 or infinite. Off by at most some 3e-7 of the value. */
-static inline __attribute__((always_inline)) VEC NAME(swish_of)(VEC x)
+static void NAME(forward)(const void *from, void *to, int64_t n)
 {
-    const VEC limit = (VEC){0} + 87.f, round = (VEC){0} + 12582912.f; /* 1.5 * 2^23 */
-    VEC y = NAME(clip)(-x, -limit, limit);
-    VEC shifted = y * 1.44269504f + round;
-    VEC n = shifted - round;
-    VEC r = y - n * .693359375f + n * 2.12194440e-4f;
-    VEC p = r * 1.9875691500e-4f + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    p = p * (r * r) + (r + 1.f);
-    MASK exponent = ((MASK)shifted - (MASK)round) << 23;
-    return x / (1.f + (VEC)((MASK)p + exponent));
-}
-
-static void NAME(swish)(const float *x, float *y, int64_t n)
-{
+    const ELEMENT *x = from;
+    ELEMENT *y = to;
     int64_t i = 0;
     for (; i + WIDTH <= n; i += WIDTH)
-        NAME(store)(y + i, NAME(swish_of)(NAME(load)(x + i)));
-    if (i < n) { /* the same operations on the last values: bits do not depend on their place */
-        VEC last = {0};
-        memcpy(&last, x + i, (size_t)(n - i) * sizeof *x);
-        last = NAME(swish_of)(last);
-        memcpy(y + i, &last, (size_t)(n - i) * sizeof *y);
+        STORE(y + i, NAME(swish_of)(LOAD(x + i)));
+    if (i < n) {
+        ELEMENT last[WIDTH] = {0};
+        memcpy(last, x + i, (size_t)(n - i) * sizeof *x);
+        STORE(last, NAME(swish_of)(LOAD(last)));
+        memcpy(y + i, last, (size_t)(n - i) * sizeof *y);
     }
 }
 
+static void NAME(backward)(const void *from, const void *diff, void *to, int64_t n)
+{
+    const ELEMENT *x = from, *dy = diff;
+    ELEMENT *dx = to;
+    int64_t i = 0;
+    for (; i + WIDTH <= n; i += WIDTH)
+        STORE(dx + i, LOAD(dy + i) * NAME(swish_slope)(LOAD(x + i)));
+    if (i < n) {
+        ELEMENT last[WIDTH] = {0}, diffs[WIDTH] = {0};
+        memcpy(last, x + i, (size_t)(n - i) * sizeof *x);
+        memcpy(diffs, dy + i, (size_t)(n - i) * sizeof *dy);
+        STORE(last, LOAD(diffs) * NAME(swish_slope)(LOAD(last)));
+        memcpy(dx + i, last, (size_t)(n - i) * sizeof *dx);
+    }
+}
+
+static const tl_swish_kernels NAME(kernels) = {NAME(forward), NAME(backward)};
+
+#undef ELEMENT
+#undef LOAD
+#undef STORE
+#undef GET
+#undef PUT
+#undef SWISH
 #undef VEC
 #undef MASK
 #undef WIDTH

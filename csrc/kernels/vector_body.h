@@ -16,14 +16,14 @@ static inline __attribute__((always_inline, unused)) void NAME(store)(float *p, 
     *(VEC *)p = x;
 }
 
-/* a where first is set, b elsewhere */
-static inline __attribute__((always_inline, unused)) VEC NAME(choose)(MASK first, VEC a, VEC b)
-{
-    return (VEC)(((MASK)a & first) | ((MASK)b & ~first));
-}
-
+/* NaN stays NaN: of two, the instructions return the second. */
 static inline __attribute__((always_inline, unused)) VEC NAME(clip)(VEC x, VEC low, VEC high)
 {
-    x = NAME(choose)(x < low, low, x);
-    return NAME(choose)(x > high, high, x);
+#if WIDTH == 16
+    return (VEC)_mm512_min_ps((__m512)high, _mm512_max_ps((__m512)low, (__m512)x));
+#elif WIDTH == 8
+    return (VEC)_mm256_min_ps((__m256)high, _mm256_max_ps((__m256)low, (__m256)x));
+#else
+    return (VEC)_mm_min_ps((__m128)high, _mm_max_ps((__m128)low, (__m128)x));
+#endif
 }

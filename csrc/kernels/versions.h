@@ -1,6 +1,8 @@
 /* The versions of a kernel, one per instruction set: included by a kernel's file with BODY defined
  * as the file that holds its loops, which undefines WIDTH and NAME at its end. What it makes is
  * called NAME(x): x_base, x_avx2, x_avx512, with WIDTH floats per vector. */
+#include <immintrin.h>
+
 #define WIDTH 4
 #define NAME(x) x##_base
 #include "kernels/vector_body.h"

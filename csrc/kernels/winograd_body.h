@@ -321,6 +321,7 @@ static const tl_winograd_kernels NAME(kernels) = {
 #undef STORE
 #undef GET
 #undef PUT
+#undef SWISH
 #undef VEC
 #undef MASK
 #undef WIDTH

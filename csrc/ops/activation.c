@@ -4,8 +4,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "kernels/kernels.h"
-#include "kernels/swish_bf16.h"
+#include "kernels/swish.h"
 #include "ops/step.h"
 
 #define BLOCK ((int64_t)1 << 12) /* values a thread takes at a time */
@@ -28,30 +27,25 @@ static bool is_softmax(const tl_step *step)
     return step->node->attrs.kind == TL_ACT_softmax;
 }
 
-/* Forward of float32, both ways of bfloat16. */
 static bool is_own_swish(const tl_step *step)
 {
     const tl_attrs *a = &step->node->attrs;
     return a->kind == TL_ACT_swish && (!a->has_alpha || a->alpha == 1.f);
 }
 
-static bool is_bf16_swish(const tl_step *step)
-{
-    return is_own_swish(step) && step->dst->dtype == TL_BF16;
-}
-
 /* to = swish(x), or diff times its slope at x. */
-static void swish_bf16(const tl_tensor *x, const tl_tensor *diff, const tl_tensor *to)
+static void swish(const tl_tensor *x, const tl_tensor *diff, const tl_tensor *to)
 {
+    const tl_swish_kernels *kernels = tl_swish(x->dtype);
     int64_t n = tl_tensor_count(x);
 #pragma omp parallel for schedule(static) if (n > BLOCK)
     for (int64_t at = 0; at < n; at += BLOCK) {
         int64_t part = n - at < BLOCK ? n - at : BLOCK;
         if (diff == NULL)
-            tl_swish_bf16(tl_tensor_at(x, at), tl_tensor_at(to, at), part);
+            kernels->forward(tl_tensor_at(x, at), tl_tensor_at(to, at), part);
         else
-            tl_swish_backward_bf16(tl_tensor_at(x, at), tl_tensor_at(diff, at),
-                                   tl_tensor_at(to, at), part);
+            kernels->backward(tl_tensor_at(x, at), tl_tensor_at(diff, at), tl_tensor_at(to, at),
+                              part);
     }
 }
 
@@ -79,7 +73,7 @@ static bool takes_bf16(const tl_graph *graph, const tl_node *node, bool training
 
 static tl_status create(tl_build *build, tl_step *step, tl_error *err)
 {
-    if (is_softmax(step) || is_bf16_swish(step) || (is_own_swish(step) && !step->training))
+    if (is_softmax(step) || is_own_swish(step))
         return TL_OK;
     TL_TRY(tl_calloc(&step->state, 1, sizeof(activation_state), "an activation", err));
     activation_state *state = step->state;
@@ -105,10 +99,8 @@ static tl_status create(tl_build *build, tl_step *step, tl_error *err)
                     step->name);
         TL_TRY_GOTO(tl_primitive_create(&state->backward, backward, build, step->name, err));
     }
-    if (!is_own_swish(step)) {
-        status = tl_primitive_create(&state->forward, pd, build, step->name, err);
-        pd = NULL;
-    }
+    status = tl_primitive_create(&state->forward, pd, build, step->name, err);
+    pd = NULL;
 fail:
     if (pd != NULL)
         tl_dnn.primitive_desc_destroy(pd);
@@ -123,11 +115,9 @@ static tl_status bind(tl_step *step, void *scratchpad, tl_error *err)
     if (state == NULL)
         return TL_OK;
     tl_primitive *p = &state->forward;
-    if (!is_own_swish(step)) {
-        TL_TRY(tl_primitive_bind(p, DNNL_ARG_SRC, step->src[0]->md, step->src[0]->data, err));
-        TL_TRY(tl_primitive_bind(p, DNNL_ARG_DST, step->dst->md, step->dst->data, err));
-        TL_TRY(tl_primitive_bind_scratchpad(p, scratchpad, err));
-    }
+    TL_TRY(tl_primitive_bind(p, DNNL_ARG_SRC, step->src[0]->md, step->src[0]->data, err));
+    TL_TRY(tl_primitive_bind(p, DNNL_ARG_DST, step->dst->md, step->dst->data, err));
+    TL_TRY(tl_primitive_bind_scratchpad(p, scratchpad, err));
     if (!step->training || step->diff_src[0] == NULL)
         return TL_OK;
     p = &state->backward;
@@ -155,22 +145,10 @@ static void softmax_row(const float *src, float *dst, int64_t n)
         dst[i] = (float)(dst[i] / sum);
 }
 
-static void swish(const float *src, float *dst, int64_t n)
-{
-    tl_swish_fn kernel = tl_swish();
-#pragma omp parallel for schedule(static) if (n > BLOCK)
-    for (int64_t at = 0; at < n; at += BLOCK)
-        kernel(src + at, dst + at, n - at < BLOCK ? n - at : BLOCK);
-}
-
 static tl_status forward(tl_step *step, const tl_run *run, tl_error *err)
 {
-    if (is_bf16_swish(step)) {
-        swish_bf16(step->src[0], NULL, step->dst);
-        return TL_OK;
-    }
     if (is_own_swish(step)) {
-        swish(step->src[0]->data, step->dst->data, (int64_t)(step->dst->bytes / sizeof(float)));
+        swish(step->src[0], NULL, step->dst);
         return TL_OK;
     }
     if (!is_softmax(step))
@@ -188,8 +166,8 @@ static tl_status backward(tl_step *step, const tl_run *run, tl_error *err)
 {
     if (step->diff_src[0] == NULL)
         return TL_OK;
-    if (is_bf16_swish(step)) {
-        swish_bf16(step->kept_src[0], step->dst->diff, step->diff_src[0]);
+    if (is_own_swish(step)) {
+        swish(step->kept_src[0], step->dst->diff, step->diff_src[0]);
         return TL_OK;
     }
     if (!is_softmax(step))
@@ -212,8 +190,7 @@ static tl_status backward(tl_step *step, const tl_run *run, tl_error *err)
 static void kernels(const tl_step *step, tl_kernels *out)
 {
     const activation_state *state = step->state;
-    bool own = is_softmax(step) || is_own_swish(step);
-    out->forward = own ? TL_OWN : state->forward.impl;
+    out->forward = state != NULL ? state->forward.impl : TL_OWN;
     out->backward_data = state != NULL ? state->backward.impl : step->training ? TL_OWN : NULL;
 }
 

@@ -62,33 +62,46 @@ static tl_status average(tl_step *step, const tl_run *run, tl_error *err)
     return TL_OK;
 }
 
-/* Every position gets the same share. */
+/* Writes one row of values to every position of a slice. */
+static void fill(tl_tensor *to, const tl_slice *s, const float *values)
+{
+    tl_bf16 halves[TL_NORM_WIDTH];
+    for (int k = 0; k < s->width; k++)
+        halves[k] = tl_bf16_round(values[k]);
+    const void *row = to->dtype == TL_BF16 ? (const void *)halves : values;
+    size_t bytes = (size_t)s->width * tl_dtype_bytes(to->dtype);
+    for (int64_t p = 0; p < s->n; p++)
+        memcpy(tl_tensor_at(to, s->at + p * s->stride), row, bytes);
+}
+
+/* Every position gets the same share of a mean's gradient. What else is known of the source's
+ * gradient is added in the same pass: what other readers wrote, or that of a product. */
 static tl_status average_backward(tl_step *step, const tl_run *run, tl_error *err)
 {
     (void)run, (void)err;
     tl_tensor *out = step->diff_src[0];
     if (out == NULL)
         return TL_OK;
+    const tl_step *product = step->product;
+    const tl_tensor *dy = product != NULL ? product->dst->diff : step->accumulate[0] ? out : NULL;
     const float *diff = step->dst->diff->data;
     int64_t n = count_slices(out);
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < n; i++) {
         int64_t from;
         tl_slice s = slice_of(out, i, &from);
-        union {
-            float f32[TL_NORM_WIDTH];
-            tl_bf16 bf16[TL_NORM_WIDTH];
-        } share = {{0}}; /* of padding */
+        tl_norm_map map = {.low = -INFINITY, .high = INFINITY}; /* padding stays zero */
         for (int k = 0; k < s.real; k++) {
-            float value = diff[from + k] / (float)s.n;
-            if (out->dtype == TL_BF16)
-                share.bf16[k] = tl_bf16_round(value);
-            else
-                share.f32[k] = value;
+            map.scale[k] =
+                product != NULL ? tl_tensor_get(product->kept_src[1], s.channel + k) : 1.f;
+            map.shift[k] = diff[from + k] / (float)s.n;
         }
-        for (int64_t p = 0; p < s.n; p++)
-            memcpy(tl_tensor_at(out, s.at + p * s.stride), &share,
-                   (size_t)s.width * tl_dtype_bytes(out->dtype));
+        if (dy != NULL)
+            tl_norm(out->dtype)
+                ->apply(tl_tensor_at(dy, s.at), tl_tensor_at(out, s.at), s.n, s.stride, s.width,
+                        &map);
+        else
+            fill(out, &s, map.shift);
     }
     return TL_OK;
 }
@@ -98,6 +111,7 @@ const tl_op tl_op_global_avg_pool = {
     .choose = choose,
     .takes_bf16 = tl_takes_bf16,
     .makes_f32 = true,
+    .adds_diff = true,
     .forward = average,
     .backward = average_backward,
 };

@@ -1,9 +1,9 @@
-/* batch_norm over the last axis, with the ReLU behind it where there is one. Inference (or
- * frozen): an affine map by the moving statistics. Training: batch mean and biased variance (Keras
- * 3), whose moving averages are staged in the workspace and written by the update that ends the
- * step. Nothing but the source is kept for backward: where the ReLU let values through is computed
- * again. A channel's sums are made by one thread in one order, so bits do not depend on the thread
- * count. */
+/* batch_norm over the last axis, with the ReLU or swish behind it where there is one. Inference
+ * (or frozen): an affine map by the moving statistics. Training: batch mean and biased variance
+ * (Keras 3), whose moving averages are staged in the workspace and written by the update that ends
+ * the step. Nothing but the source is kept for backward: what the activation let through is
+ * computed again. A channel's sums are made by one thread in one order, so bits do not depend on
+ * the thread count. */
 #include "ops/norm.h"
 
 #include <math.h>
@@ -121,7 +121,8 @@ static tl_norm_map map_of(const tl_step *step, const group *g)
         map.scale[k] = weight_or(step, TL_GAMMA, c, 1.f) * used_inverse(step)[c];
         map.shift[k] = weight_or(step, TL_BETA, c, 0.f) - used_mean(step)[c] * map.scale[k];
     }
-    if (step->has_activation) {
+    map.swish = step->has_activation && step->activation == TL_ACT_swish;
+    if (step->has_activation && !map.swish) {
         map.low = 0.f;
         map.high = step->activation == TL_ACT_relu6 ? 6.f : INFINITY;
     }

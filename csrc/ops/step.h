@@ -123,6 +123,9 @@ struct tl_step {
     tl_tensor *kept_dst;
     const tl_step *repeats; /* in backward this step makes that one's result again; or NULL */
     tl_tensor **diff_src;   /* per source: where its gradient goes, or NULL; array owned */
+    /* global_avg_pool: the product by channel of its source whose gradient it writes together with
+     * its own; or NULL (plan/excite.c) */
+    const tl_step *product;
     bool *accumulate; /* diff_src[i] is a temporary to be added to src[i]->diff; array owned */
     float *diff_weights[TL_MAX_WEIGHTS]; /* Keras layout, in the gradient region; NULL if frozen */
     bool wants_diff_weights[TL_MAX_WEIGHTS];

@@ -69,6 +69,9 @@ tl_status tl_plan_rewrite(tl_plan *plan, const tl_plan_spec *spec, tl_error *err
 /* steps.c: nodes -> steps with tensors in their layouts. */
 tl_status tl_plan_make_steps(tl_plan *plan, const tl_plan_spec *spec, tl_error *err);
 
+/* excite.c: which pools write the gradient of a product along. */
+void tl_plan_join_products(tl_plan *plan);
+
 /* repeat.c: what backward makes again; after it every step knows what its backward reads, and the
  * time line is set. */
 tl_status tl_plan_choose_repeats(tl_plan *plan, tl_error *err);

@@ -49,6 +49,10 @@ static void mark_live_ranges(tl_plan *plan)
             touch(step->kept_dst, back);
         if (step->dst->diff != NULL)
             touch(step->dst->diff, back);
+        if (step->product != NULL) {
+            touch(step->product->dst->diff, back);
+            touch(step->product->kept_src[1], back);
+        }
         mark_work(plan, i);
     }
     for (int i = 0; i < plan->n_repeats; i++) {

@@ -252,6 +252,7 @@ static tl_status create(tl_plan *plan, const tl_plan_spec *spec, tl_error *err)
     TL_TRY(tl_plan_make_steps(plan, spec, err));
     TL_TRY(make_gradient_tensors(plan, err));
     TL_TRY(make_gradient_region(plan, err));
+    tl_plan_join_products(plan);
     keep_everything(plan);
     TL_TRY(tl_plan_choose_repeats(plan, err));
     TL_TRY(create_primitives(plan, err));

@@ -172,9 +172,16 @@ static group find_behind_convolution(const tl_plan *plan, int conv, tl_dtype dty
     return g;
 }
 
-/* A batch norm with the ReLU or ReLU6 behind it, in any plan: backward needs no more than without.
- */
-static group find_clipped_norm(const tl_plan *plan, int norm)
+/* Is the node a fixed map per channel of an inference plan? */
+static bool maps(const tl_plan *plan, int value)
+{
+    return plan->n_trainable == 0 && plan->nodes[value].kind == TL_OP_batch_norm &&
+           !plan->nodes[value].attrs.training;
+}
+
+/* A batch norm with the ReLU or ReLU6 behind it, or with the swish where it has a backward pass,
+ * which needs no more than without. */
+static group find_activated_norm(const tl_plan *plan, int norm)
 {
     group g = alone(norm);
     int next = only_reader(plan, norm);
@@ -183,17 +190,12 @@ static group find_clipped_norm(const tl_plan *plan, int norm)
         return g;
     const tl_attrs *a = &plan->nodes[next].attrs;
     if (a->kind == TL_ACT_relu6 ||
-        (a->kind == TL_ACT_relu && (!a->has_alpha || a->alpha == 0.f))) {
+        (a->kind == TL_ACT_relu && (!a->has_alpha || a->alpha == 0.f)) ||
+        (a->kind == TL_ACT_swish && (!a->has_alpha || a->alpha == 1.f) && !maps(plan, norm))) {
         g.activation = &plan->nodes[next];
         g.dst = next;
     }
     return g;
-}
-
-static bool maps(const tl_plan *plan, int value)
-{
-    return plan->n_trainable == 0 && plan->nodes[value].kind == TL_OP_batch_norm &&
-           !plan->nodes[value].attrs.training;
 }
 
 /* A join that only such a norm reads: one step does both. */
@@ -202,7 +204,7 @@ static group find_joined_norm(const tl_plan *plan, int join)
     int norm = only_reader(plan, join);
     if (norm < 0 || !maps(plan, norm) || plan->dtypes[norm] != plan->dtypes[join])
         return alone(join);
-    group g = find_clipped_norm(plan, norm);
+    group g = find_activated_norm(plan, norm);
     g.norm = &plan->nodes[norm];
     return g;
 }
@@ -270,7 +272,7 @@ static group find_group(const tl_plan *plan, int value, tl_dtype dtype)
             return plan->needs_gradient[value] ? alone(value)
                                                : find_behind_convolution(plan, value, dtype);
         case TL_OP_batch_norm:
-            return find_clipped_norm(plan, value);
+            return find_activated_norm(plan, value);
         case TL_OP_concat:
             return find_joined_norm(plan, value);
         default:
