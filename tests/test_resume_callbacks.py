@@ -1,7 +1,7 @@
 """BackupAndRestore and the other callbacks: whose state is stored, and what it may be."""
 
 import pytest
-from test_resume import SIZE, Seen, arrays, small
+from test_resume import SIZE, Seen, arrays, interrupted, small
 
 import tlfast
 from tlfast import callbacks, keras, layers
@@ -71,3 +71,26 @@ def test_a_callback_that_stores_more_than_its_base_class(tmp_path):
     again = Mine("loss")
     small(tmp_path, [again, Seen()], save_freq=1)
     assert again.mine == 7
+
+
+def test_a_damaged_state_does_not_replace_the_good_one_before_it(tmp_path):
+    """A kill between the renamings of the first save would find nothing else."""
+    interrupted(tmp_path, double_checkpoint=True)
+    latest, previous = (tmp_path / "b" / f"{name}.tlfast" for name in ("latest", "previous"))
+    good = previous.read_bytes()
+    latest.write_bytes(b"damaged")
+
+    class Look(Seen):
+        previous = None  # when the first new state has been written
+
+        def on_train_batch_end(self, batch, logs=None):
+            super().on_train_batch_end(batch, logs)
+            if self.previous is None and latest.read_bytes() != b"damaged":
+                self.previous = previous.read_bytes()
+
+    Look.__name__ = "Seen"  # the stored callback
+    look = Look()
+    with pytest.warns(tlfast.ResumeWarning, match="damaged|no training state"):
+        small(tmp_path, [look], save_freq=1, double_checkpoint=True, delete_checkpoint=False)
+    assert look.previous == good
+    assert previous.read_bytes() != good  # later saves take turns again

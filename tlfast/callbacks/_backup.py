@@ -73,6 +73,7 @@ class BackupAndRestore(Callback):
         self._get_state: Callable[[], dict[str, Any]] | None = None
         self._made_of: dict[str, Any] = {}
         self._batches_since_saving = 0
+        self._latest_is_damaged = False  # it is not to take the place of the good one before it
 
     def _prepare(self, get_state: Callable[[], dict[str, Any]], made_of: dict[str, Any]) -> None:
         """Take what `fit` knows of itself, before it begins.
@@ -131,6 +132,7 @@ class BackupAndRestore(Callback):
                     ResumeWarning,
                     stacklevel=user_level(),
                 )
+                self._latest_is_damaged = True
             return found, path
         if damaged is not None:
             raise FormatError(
@@ -175,7 +177,9 @@ class BackupAndRestore(Callback):
         if self._get_state is None:
             raise ValueError("BackupAndRestore works in `fit` only, which tells it what to store")
         state = {"made_of": self._made_of, "state": self._get_state()}
-        write_state(self._latest, state, self._previous if self.double_checkpoint else None)
+        keeps = self.double_checkpoint and not self._latest_is_damaged
+        write_state(self._latest, state, self._previous if keeps else None)
+        self._latest_is_damaged = False
         self._batches_since_saving = 0
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
