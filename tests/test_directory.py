@@ -176,6 +176,11 @@ def test_without_seed_numpys_generator_decides(tree):
     assert folder(tree).file_paths != first
 
 
+def test_a_seed_may_be_a_number_of_numpy(tree):
+    assert np.array_equal(*([y for _, y in folder(tree, seed=seed)][0].numpy()
+                            for seed in (np.int64(3), 3)))
+
+
 ERRORS = [
     (dict(label_mode="binary"), ValueError, "exactly two classes.*has 3.*'Dog', 'cat', 'hot dog'"),
     (dict(class_names=["cat", "dog"]), ValueError,

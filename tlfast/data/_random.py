@@ -24,7 +24,7 @@ class Philox:
     """Stream of 32-bit numbers from two 64-bit seeds."""
 
     def __init__(self, seed: int, seed2: int) -> None:
-        seed, seed2 = seed % 2**64, seed2 % 2**64
+        seed, seed2 = int(seed) % 2**64, int(seed2) % 2**64  # NumPy integers overflow
         self._key = (seed & _MASK, seed >> 32)
         self._high = (seed2 & _MASK, seed2 >> 32)
         self._counter = 0
