@@ -107,11 +107,6 @@ def measure(network: str, images: int, rounds: int) -> dict[str, Any]:
     return result
 
 
-def head_seconds(runs: list[dict[str, float]]) -> float:
-    """Of the epochs behind the first, which see the features only."""
-    return middle([run["head"] for run in runs])[0]
-
-
 def memory_of_script(name: str, network: str, folder: str) -> dict[str, float]:
     worker = start(name)
     found = worker.ask("script", network=network, folder=folder)

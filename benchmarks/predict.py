@@ -3,8 +3,8 @@
 tlfast and Keras run `Model.predict`, as scripts do; OpenVINO and ONNX Runtime get the same network
 as ONNX and are called without anything around it. OpenVINO runs one request on all threads and, for
 batches of 16, also several requests side by side; the faster one counts. ONNX Runtime has no
-bfloat16 on CPUs. Each network and batch
-size has new processes, predictions are compared before anything is timed.
+bfloat16 on CPUs. Each network and batch size has new processes, predictions are compared before
+anything is timed.
 """
 
 import argparse

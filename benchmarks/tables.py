@@ -271,6 +271,7 @@ def run(options: argparse.Namespace) -> None:
         if render(named_in(written())) != written():
             sys.exit(f"{README}: its tables are not what its files of benchmarks/results/ say")
         return
-    text = README.read_text().replace(START + written() + END, START + render(newest()) + END)
+    results = newest()
+    text = README.read_text().replace(START + written() + END, START + render(results) + END)
     README.write_text(text)
-    print(f"{README}: tables written from {len(newest())} results")
+    print(f"{README}: tables written from {len(results)} results")
