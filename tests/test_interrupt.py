@@ -115,6 +115,9 @@ def jpeg(height: int, width: int) -> bytes:
     return file.getvalue()
 
 
+# A signal between os.walk's scandir() and its `with` leaves the iterator to the garbage collector,
+# which closes it and warns: Python's own affair, and nothing stays open.
+@pytest.mark.filterwarnings("ignore:unclosed scandir iterator:ResourceWarning")
 @pytest.mark.parametrize("kind", ["dataset", "generator"])
 def test_listing(many_files, kind):
     def listing(_):
