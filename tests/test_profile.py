@@ -64,9 +64,8 @@ def test_rows_are_the_whole_step():
     for _ in range(10):  # on a busy machine what is between the rows may take long
         profile = base.profile(batch_size=4, runs=5)
         covered = sum(row.milliseconds for row in profile.rows)
-        assert covered < profile.milliseconds
         assert profile.other == pytest.approx(profile.milliseconds - covered)
-        if covered > 0.8 * profile.milliseconds:
+        if 0.8 * profile.milliseconds < covered < profile.milliseconds:
             return
     pytest.fail(f"rows cover {covered:.1f} of {profile.milliseconds:.1f} ms")
 

@@ -17,6 +17,7 @@ SHAPES = [  # rows, height, width, in, out, pads
     (1, 30, 31, 272, 64, (1, 0, 0, 1)),
     (1, 10, 10, 512, 64, (1, 1, 1, 1)),
 ]
+MANY_TILES = (6, 40, 41, 64, 64, (1, 1, 1, 1))
 
 
 @pytest.fixture(autouse=True)
@@ -231,23 +232,26 @@ def gradients_of_the_weights(rng, shape, with_bias: bool) -> list[tuple[np.ndarr
 
 
 @pytest.mark.parametrize("with_bias", [False, True])
-@pytest.mark.parametrize("shape", [*SHAPES, (20, 14, 13, 512, 64, (1, 1, 1, 1))])
+@pytest.mark.parametrize("shape", [*SHAPES, MANY_TILES, (20, 14, 13, 512, 64, (1, 1, 1, 1))])
 def test_gradients_of_the_weights(rng, shape, with_bias):
-    """The last shape has more tiles than one pass."""
+    """The last shape has more tiles than one pass, the one before four parts of several slabs."""
     pairs = gradients_of_the_weights(rng, shape, with_bias)
     assert len(pairs) == 1 + with_bias
     for got, expected in pairs:
         assert distance(got.reshape(expected.shape), expected) < TOLERANCE
 
 
-def test_gradients_of_the_weights_do_not_depend_on_threads():
+@pytest.mark.parametrize("shape", [SHAPES[1], MANY_TILES])
+def test_gradients_do_not_depend_on_threads(shape):
+    """Parts of the sums are one thread's (1, 2, 4 threads) or all threads' together (3)."""
     found = []
-    for threads in (1, 2):
+    for threads in (1, 2, 3, 4):
         tf.set_num_threads(threads)
-        pairs = gradients_of_the_weights(np.random.default_rng(3), SHAPES[1], True)
-        found.append([got for got, _ in pairs])
-    for one, two in zip(*found, strict=True):
-        assert np.array_equal(one, two)
+        pairs = gradients_of_the_weights(np.random.default_rng(3), shape, True)
+        image, _ = gradient_of_the_image(np.random.default_rng(3), shape, True)
+        found.append([image, *(got for got, _ in pairs)])
+    for others in zip(*found, strict=True):
+        assert all(np.array_equal(others[0], other) for other in others[1:])
 
 
 def test_gradients_of_the_weights_use_it(rng):

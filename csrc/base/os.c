@@ -4,6 +4,7 @@
 #include <malloc.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -81,6 +82,18 @@ size_t tl_os_memory_available(void)
         available = available == 0 || left < available ? left : available;
     }
     return available > 0 ? (size_t)available : SIZE_MAX;
+}
+
+int64_t tl_os_l2_bytes(void)
+{
+    static atomic_long known; /* asking may mean an instruction that a virtual machine emulates */
+    long bytes = atomic_load(&known);
+    if (bytes == 0) {
+        bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
+        bytes = bytes > 0 ? bytes : 512l << 10;
+        atomic_store(&known, bytes);
+    }
+    return bytes;
 }
 
 tl_status tl_os_map(void **out, size_t bytes, const char *what, tl_error *err)

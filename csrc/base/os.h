@@ -16,6 +16,9 @@ int tl_os_cpu_count(void);
  * SIZE_MAX when the system does not say. */
 size_t tl_os_memory_available(void);
 
+/* Bytes of one core's second-level cache, as the processor says; 512 KB where it does not. */
+int64_t tl_os_l2_bytes(void);
+
 /* bytes of zeroed, page-aligned memory outside the heap, in huge pages where the kernel offers
  * them. Untouched pages cost nothing. Release with tl_os_unmap and the same size. */
 tl_status tl_os_map(void **out, size_t bytes, const char *what, tl_error *err);

@@ -70,16 +70,20 @@ typedef struct tl_winograd_kernels {
     /* one product: du (c, panel) = or += v (c / block, n_rows, block)' x z (n_rows, panel) */
     void (*multiply_transposed)(const float *v, const float *z, float *du, int64_t n_rows,
                                 int64_t c, bool adds);
-    /* sum (panel) = or += the rows of z: of product TL_WINOGRAD_SUMS, the bias' gradient */
+    /* sum (panel) = or += the rows of z: of product TL_WINOGRAD_SUMS, the bias' gradient. Rows are
+     * added by TL_WINOGRAD_STRIDE: a split at its multiples changes no bit. */
     void (*sum_rows)(const float *z, float *sum, int64_t n_rows, bool adds);
     /* rows [x0, x1) of one panel: kernel[tap * tap_stride + x * row_stride + column] of the
-     * gradient, from du (36, ..., c, panel) whose products are `matrix` floats apart */
-    void (*transform_diff_kernel)(const float *du, int64_t matrix, int64_t x0, int64_t x1,
-                                  int64_t tap_stride, int64_t row_stride, float *kernel);
+     * gradient, from du (36, ..., c, panel) whose products are `matrix` floats apart; the sum of
+     * n_parts of them, `part` floats apart */
+    void (*transform_diff_kernel)(const float *du, int64_t matrix, int64_t n_parts, int64_t part,
+                                  int64_t x0, int64_t x1, int64_t tap_stride, int64_t row_stride,
+                                  float *kernel);
 } tl_winograd_kernels;
 
 /* The product in which Z is the plain sum of a 4x4 piece: at the points (1, 1). */
 #define TL_WINOGRAD_SUMS 7
+#define TL_WINOGRAD_STRIDE 32
 
 /* For the instruction set in use; images of TL_F32, or TL_BF16 where tl_has_bf16 (V, U, M, Z and
  * dU are float32 in both, and U the same). */

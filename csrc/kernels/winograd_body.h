@@ -27,6 +27,18 @@ static inline __attribute__((always_inline)) void NAME(dst_axis)(const VEC *m, i
     out[3] = b + 8 * e + m5;
 }
 
+/* Asks for what a tile reads beyond the one to its left; from: element (0, 0) of a channel. */
+static inline __attribute__((always_inline)) void NAME(prefetch)(const tl_winograd_image *src,
+                                                                 const ELEMENT *from, int64_t y0,
+                                                                 int64_t x0)
+{
+    int64_t top = y0 < 0 ? 0 : y0, bottom = y0 + 6 < src->h ? y0 + 6 : src->h;
+    int64_t left = x0 + 2, right = x0 + 6 < src->w ? x0 + 6 : src->w;
+    for (int64_t y = top; y < bottom; y++)
+        for (int64_t x = left; x < right; x++)
+            __builtin_prefetch(from + (y * src->w + x) * src->position);
+}
+
 static void NAME(transform_src)(const tl_winograd_image *src, int64_t tiles_h, int64_t tiles_w,
                                 int64_t top, int64_t left, int64_t t0, int64_t t1, int64_t first,
                                 const tl_winograd_rows *rows, float *v)
@@ -35,10 +47,13 @@ static void NAME(transform_src)(const tl_winograd_image *src, int64_t tiles_h, i
     for (int64_t t = t0; t < t1; t++) {
         int64_t n = t / (tiles_h * tiles_w), y0 = t / tiles_w % tiles_h * 4 - top;
         int64_t x0 = t % tiles_w * 4 - left;
+        bool has_next = t + 1 < t1 && (t + 1) % tiles_w != 0;
         for (int64_t c = 0; c < src->c; c += WIDTH) {
             const ELEMENT *from = (const ELEMENT *)src->data +
                                   (n * (src->c / src->group) + c / src->group) * plane +
                                   c % src->group;
+            if (has_next)
+                NAME(prefetch)(src, from, y0, x0 + 4);
             VEC d[36], r[36], column[6];
             for (int64_t y = 0; y < 6; y++)
                 for (int64_t x = 0; x < 6; x++) {
@@ -260,8 +275,8 @@ static void NAME(sum_rows)(const float *z, float *sum, int64_t n_rows, bool adds
     enum { PANEL = WIDTH * VECTORS };
     for (int i = 0; i < PANEL; i += WIDTH) {
         VEC total = adds ? NAME(load)(sum + i) : (VEC){0};
-        for (int64_t t0 = 0; t0 < n_rows; t0 += TILES) { /* short sums keep the error small */
-            int64_t end = n_rows < t0 + TILES ? n_rows : t0 + TILES;
+        for (int64_t t0 = 0; t0 < n_rows; t0 += TL_WINOGRAD_STRIDE) { /* short sums: less error */
+            int64_t end = n_rows < t0 + TL_WINOGRAD_STRIDE ? n_rows : t0 + TL_WINOGRAD_STRIDE;
             VEC part = {0};
             for (int64_t t = t0; t < end; t++)
                 part += NAME(load)(z + t * PANEL + i);
@@ -283,15 +298,20 @@ static inline __attribute__((always_inline)) void NAME(diff_kernel_axis)(const V
     out[2 * out_step] = 4 * b - a + u5;
 }
 
-static void NAME(transform_diff_kernel)(const float *du, int64_t matrix, int64_t x0, int64_t x1,
-                                        int64_t tap_stride, int64_t row_stride, float *kernel)
+static void NAME(transform_diff_kernel)(const float *du, int64_t matrix, int64_t n_parts,
+                                        int64_t part, int64_t x0, int64_t x1, int64_t tap_stride,
+                                        int64_t row_stride, float *kernel)
 {
     enum { PANEL = WIDTH * VECTORS };
     for (int64_t x = x0; x < x1; x++)
         for (int k = 0; k < PANEL; k += WIDTH) {
             VEC u[36], half[18], g[9];
-            for (int i = 0; i < 36; i++)
-                u[i] = NAME(load)(du + i * matrix + x * PANEL + k);
+            for (int i = 0; i < 36; i++) {
+                const float *from = du + i * matrix + x * PANEL + k;
+                u[i] = NAME(load)(from);
+                for (int64_t j = 1; j < n_parts; j++)
+                    u[i] += NAME(load)(from + j * part);
+            }
 #pragma GCC unroll 6
             for (int i = 0; i < 6; i++)
                 NAME(diff_kernel_axis)(u + 6 * i, 1, half + 3 * i, 1);

@@ -212,7 +212,7 @@ static tl_status create_forward(tl_build *build, tl_step *step, tl_error *err)
                            step->folded_norm, TL_ROLE_FORWARD, tl_conv_channels(node),
                            tl_conv_groups(node), NULL, &state->bias, err));
     if (tl_winograd_fits(step)) {
-        step->work_bytes[TL_WORK_FORWARD] = tl_winograd_work(step);
+        step->work_bytes[TL_WORK_FORWARD] = tl_winograd_work(step, build->n_threads);
         return tl_conv_kernel_create(build, step, NULL, TL_ROLE_FORWARD, &state->kernel, err);
     }
     TL_TRY(create_forward_pd(step, build, true, &pd, err));
@@ -236,7 +236,8 @@ static tl_status create_backward_data(tl_build *build, tl_step *step, dnnl_primi
     dnnl_primitive_desc_t pd = NULL;
     conv_geometry g = geometry_of(step->node);
     if (tl_winograd_fits_backward_data(step)) {
-        step->work_bytes[TL_WORK_BACKWARD] = tl_winograd_work_backward_data(step);
+        step->work_bytes[TL_WORK_BACKWARD] =
+            tl_winograd_work_backward_data(step, build->n_threads);
         return tl_conv_kernel_create(build, step, NULL, TL_ROLE_BACKWARD_DATA,
                                      &state->kernel_backward, err);
     }
@@ -303,13 +304,13 @@ fail:
 }
 
 /* True where the gradients of the weights need no primitive. */
-static bool choose_weights_loop(tl_step *step)
+static bool choose_weights_loop(const tl_build *build, tl_step *step)
 {
     conv_state *state = step->state;
     if (tl_depthwise_fits(step)) {
         state->backward_weights_loop = tl_depthwise_backward_weights;
     } else if (tl_winograd_fits_backward_weights(step)) {
-        size_t bytes = tl_winograd_work_backward_weights(step);
+        size_t bytes = tl_winograd_work_backward_weights(step, build->n_threads);
         if (bytes > step->work_bytes[TL_WORK_BACKWARD])
             step->work_bytes[TL_WORK_BACKWARD] = bytes;
         state->backward_weights_loop = tl_winograd_backward_weights;
@@ -327,7 +328,7 @@ static tl_status create(tl_build *build, tl_step *step, tl_error *err)
     tl_status status = create_forward_pd(step, build, false, &hint, err);
     if (status == TL_OK && step->diff_src[0] != NULL)
         status = create_backward_data(build, step, hint, err);
-    if (status == TL_OK && trains(step) && !choose_weights_loop(step))
+    if (status == TL_OK && trains(step) && !choose_weights_loop(build, step))
         status = create_backward_weights(build, step, hint, err);
     if (hint != NULL)
         tl_dnn.primitive_desc_destroy(hint);

@@ -1,15 +1,29 @@
 #include "ops/winograd.h"
 
+#include <omp.h>
 #include <stdatomic.h>
 
+#include "base/os.h"
 #include "kernels/winograd.h"
 #include "ops/algorithms.h"
 
-/* V and M of one pass: small beside the activations, but with enough tiles that reading U (up to
- * 38 MB) for each pass does not cost more than the products. */
+/* Where a thread's L2 holds V and M of LEAST_SLAB tiles, it takes a slab of tiles from the source
+ * to the destination alone: V and M never leave its cache. Below so many tiles, reading U for each
+ * slab costs more. */
+#define LEAST_SLAB 12
+#define TILE_ROWS 12 /* a multiple of every register tile */
+
+/* Otherwise all threads share V and M of one pass: small beside the activations and the L3 (which
+ * other processes use too), but with enough tiles that reading U (up to 38 MB) for each pass does
+ * not cost more than the products. */
 #define WORKSPACE ((int64_t)6 << 20)
 #define MAX_WORKSPACE ((int64_t)32 << 20)
 #define ENOUGH_TILES 256
+
+/* The sums of the kernel's gradient are cut into PARTS, each one thread's, where dU is small: up
+ * to MAX_PART numbers. Their count does not depend on the threads, so no bit does. */
+#define PARTS 4
+#define MAX_PART (36 * 128 * 128)
 
 static atomic_bool allowed = true;
 
@@ -116,6 +130,20 @@ static int64_t larger(int64_t a, int64_t b)
     return a > b ? a : b;
 }
 
+/* Tiles whose V and M fit a thread's L2, with room for the rest; 0 where they are too few. */
+static int64_t tiles_per_slab(int64_t per_tile)
+{
+    int64_t tiles = tl_os_l2_bytes() / 8 * 7 / per_tile / TILE_ROWS * TILE_ROWS;
+    return tiles < LEAST_SLAB ? 0 : tiles;
+}
+
+/* Rows between two of the 36 matrices of a slab: odd, so that they do not meet in one set of the
+ * cache. */
+static int64_t slab_rows(int64_t tiles)
+{
+    return tiles | 1;
+}
+
 /* Tiles of one of several passes of about the same length; per_tile in bytes. */
 static int64_t tiles_per_pass(int64_t n_tiles, int64_t per_tile)
 {
@@ -143,43 +171,119 @@ static int64_t tile_bytes(const tl_step *step)
     return 36 * (step->src[0]->dims[3] + step->dst->dims[3]) * (int64_t)sizeof(float);
 }
 
-/* A kernel that is trained has its U at the beginning of the work memory, or its gradient dU. */
-static size_t kernel_floats(const tl_step *step)
+static int64_t transformed_floats(const tl_step *step) /* of U, or of its gradient dU */
 {
-    return step->wants_diff_weights[0] ? 4 * step->node->weights[0]->size : 0;
+    return 4 * (int64_t)step->node->weights[0]->size;
 }
 
-static size_t work_of(const tl_step *step, const tl_tensor *dst)
+/* A kernel that is trained has its U at the beginning of the work memory. */
+static int64_t kept_floats(const tl_step *step)
 {
-    int64_t tiles = tiles_per_pass(count_tiles(dst), tile_bytes(step));
-    return kernel_floats(step) * sizeof(float) + (size_t)(tiles * tile_bytes(step));
+    return step->wants_diff_weights[0] ? transformed_floats(step) : 0;
 }
 
-size_t tl_winograd_work(const tl_step *step)
+static size_t work_of(const tl_step *step, const tl_tensor *dst, int n_threads)
 {
-    return work_of(step, step->dst);
+    int64_t per_tile = tile_bytes(step), all = count_tiles(dst), slab = tiles_per_slab(per_tile);
+    int64_t tiles =
+        slab > 0 ? n_threads * slab_rows(smaller(slab, all)) : tiles_per_pass(all, per_tile);
+    return (size_t)(kept_floats(step) * (int64_t)sizeof(float) + tiles * per_tile);
 }
 
-size_t tl_winograd_work_backward_data(const tl_step *step)
+size_t tl_winograd_work(const tl_step *step, int n_threads)
 {
-    return work_of(step, step->src[0]);
+    return work_of(step, step->dst, n_threads);
 }
 
-size_t tl_winograd_work_backward_weights(const tl_step *step)
+size_t tl_winograd_work_backward_data(const tl_step *step, int n_threads)
 {
-    return work_of(step, step->dst);
+    return work_of(step, step->src[0], n_threads);
 }
 
-/* u: packed kernels; v: room for V and M of a pass. */
-static void run(const convolution *conv, const float *u, float *v)
+/* The tiles of a kernel's gradient: n parts of one length, a multiple of TL_WINOGRAD_STRIDE, the
+ * last with what is left. */
+typedef struct tile_parts {
+    int64_t all, n, length;
+} tile_parts;
+
+static int64_t whole_strides(int64_t tiles)
+{
+    return (tiles + TL_WINOGRAD_STRIDE - 1) / TL_WINOGRAD_STRIDE * TL_WINOGRAD_STRIDE;
+}
+
+static bool is_cut(const tl_step *step)
+{
+    return transformed_floats(step) <= MAX_PART;
+}
+
+static tile_parts parts_of(const tl_step *step)
+{
+    int64_t all = count_tiles(step->dst), n = is_cut(step) ? PARTS : 1;
+    int64_t length = whole_strides((all + n - 1) / n);
+    return (tile_parts){all, (all + length - 1) / length, length};
+}
+
+/* Tiles of V and Z at a time: of one thread where each has parts of its own, else of all. */
+static int64_t tiles_at_a_time(const tl_step *step, int n_threads, bool *alone)
+{
+    tile_parts parts = parts_of(step);
+    int64_t per_tile = tile_bytes(step), stride = TL_WINOGRAD_STRIDE;
+    int64_t slab = tl_os_l2_bytes() / 8 * 7 / per_tile / stride * stride;
+    *alone = is_cut(step) && parts.n % n_threads == 0;
+    int64_t tiles =
+        *alone ? larger(slab, stride) : whole_strides(tiles_per_pass(parts.length, per_tile));
+    return smaller(tiles, parts.length);
+}
+
+size_t tl_winograd_work_backward_weights(const tl_step *step, int n_threads)
+{
+    bool alone = false;
+    int64_t tiles = tiles_at_a_time(step, n_threads, &alone) * (alone ? n_threads : 1);
+    int64_t part = transformed_floats(step) + step->dst->dims[3]; /* dU and the bias' */
+    return (size_t)(parts_of(step).n * part * (int64_t)sizeof(float) + tiles * tile_bytes(step));
+}
+
+/* Tiles [first, first + n) from the source to the destination, by the calling thread; m: its room
+ * for M and V of slab_rows(n) tiles. V stands behind M: who reads the 36 matrices of M is followed
+ * by the processor's prefetcher beyond the last one, and would take what another thread writes
+ * there. */
+static void run_slab(const convolution *conv, const float *u, int64_t first, int64_t n, float *m)
 {
     const tl_winograd_kernels *kernels = tl_winograd(conv->dtype);
     const tl_winograd_image *src = &conv->src, *dst = &conv->dst;
-    int64_t tiles_h = (dst->h + 3) / 4, tiles_w = (dst->w + 3) / 4;
-    int64_t all = dst->n * tiles_h * tiles_w;
-    int64_t pass = tiles_per_pass(all, 36 * (src->c + dst->c) * (int64_t)sizeof(float));
+    int64_t tiles_h = (dst->h + 3) / 4, tiles_w = (dst->w + 3) / 4, rows = slab_rows(n);
+    float *v = m + 36 * rows * dst->c;
+    tl_winograd_rows v_rows = {rows * src->c, src->c, kernels->block};
+    kernels->transform_src(src, tiles_h, tiles_w, conv->top, conv->left, first, first + n, first,
+                           &v_rows, v);
+    for (int64_t i = 0; i < 36; i++)
+        kernels->multiply(v + i * rows * src->c, u + i * src->c * dst->c, m + i * rows * dst->c, 0,
+                          n, src->c, dst->c);
+    kernels->transform_dst(m, first, rows, tiles_h, tiles_w, first, first + n, &conv->end, dst);
+}
+
+/* work: room for `most` tiles of each thread; where there are few, each gets as many. Neighbours
+ * in the image are one thread's: their tiles overlap. */
+static void run_slabs(const convolution *conv, const float *u, int64_t all, int64_t most,
+                      float *work)
+{
+    int64_t threads = omp_get_max_threads();
+    int64_t share = ((all + threads - 1) / threads + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS;
+    int64_t slab = smaller(smaller(most, share), all);
+    int64_t room = 36 * slab_rows(slab) * (conv->src.c + conv->dst.c);
+#pragma omp parallel for schedule(static)
+    for (int64_t first = 0; first < all; first += slab)
+        run_slab(conv, u, first, smaller(slab, all - first), work + omp_get_thread_num() * room);
+}
+
+/* v: room for V and M of a pass of so many tiles. */
+static void run_passes(const convolution *conv, const float *u, int64_t all, int64_t pass,
+                       float *v)
+{
+    const tl_winograd_kernels *kernels = tl_winograd(conv->dtype);
+    const tl_winograd_image *src = &conv->src, *dst = &conv->dst;
+    int64_t tiles_h = (dst->h + 3) / 4, tiles_w = (dst->w + 3) / 4, block = kernels->block;
     float *m = v + 36 * pass * src->c;
-    int64_t block = kernels->block;
     const int64_t few = 8;   /* tiles a thread transforms at a time */
     const int64_t rows = 48; /* of a product, a multiple of every register tile */
     for (int64_t first = 0; first < all; first += pass) {
@@ -205,6 +309,19 @@ static void run(const convolution *conv, const float *u, float *v)
     }
 }
 
+/* u: packed kernels; work: what tl_winograd_work asked for, behind a trained kernel's U. */
+static void run(const convolution *conv, const float *u, float *work)
+{
+    const tl_winograd_image *src = &conv->src, *dst = &conv->dst;
+    int64_t all = dst->n * ((dst->h + 3) / 4) * ((dst->w + 3) / 4);
+    int64_t per_tile = 36 * (src->c + dst->c) * (int64_t)sizeof(float);
+    int64_t slab = tiles_per_slab(per_tile);
+    if (slab > 0)
+        run_slabs(conv, u, all, slab, work);
+    else
+        run_passes(conv, u, all, tiles_per_pass(all, per_tile), work);
+}
+
 void tl_winograd_forward(const tl_step *step, const float *u, const float *bias)
 {
     const int64_t *pads = step->node->attrs.pads;
@@ -215,7 +332,7 @@ void tl_winograd_forward(const tl_step *step, const float *u, const float *bias)
                         pads[2],
                         {bias, step->adds_residual, clips(step), 0.f,
                          step->activation == TL_ACT_relu6 ? 6.f : __builtin_inff()}};
-    run(&conv, u, (float *)step->work[TL_WORK_FORWARD] + kernel_floats(step));
+    run(&conv, u, (float *)step->work[TL_WORK_FORWARD] + kept_floats(step));
 }
 
 void tl_winograd_backward_data(const tl_step *step, const float *u)
@@ -227,55 +344,121 @@ void tl_winograd_backward_data(const tl_step *step, const float *u)
                         2 - pads[0],
                         2 - pads[2],
                         {0}};
-    run(&conv, u, (float *)step->work[TL_WORK_BACKWARD] + kernel_floats(step));
+    run(&conv, u, (float *)step->work[TL_WORK_BACKWARD] + kept_floats(step));
 }
 
-/* dU (36, k / panel, c, panel) += V' Z of n tiles, and the bias' gradient (or NULL) from Z's sums;
- * v (36, c / block, n, block), z (36, k / panel, n, panel). Inside a parallel region. */
-static void add_products(const float *v, const float *z, int64_t n, int64_t c, int64_t k,
-                         bool adds, float *du, float *diff_bias)
+/* The gradient of one kernel: dU (36, k / panel, c, panel) of each part of the tiles, and the
+ * bias' gradient (k) of each or NULL. */
+typedef struct kernel_gradient {
+    const tl_winograd_kernels *kernels;
+    tl_winograd_image src, diff;
+    int64_t top, left, tiles_h, tiles_w;
+    tile_parts parts;
+    float *du, *diff_bias;
+} kernel_gradient;
+
+static float *du_of(const kernel_gradient *g, int64_t part)
 {
-    const tl_winograd_kernels *kernels = tl_winograd(TL_F32);
-    int64_t panel = kernels->panel, panels = k / panel;
+    return g->du + part * 36 * g->src.c * g->diff.c;
+}
+
+/* V and Z of the n tiles from `first` on in this part: product (i, p) of their sums. */
+static void add_product(const kernel_gradient *g, int64_t part, const float *v, const float *z,
+                        int64_t n, int64_t job, bool adds)
+{
+    int64_t c = g->src.c, k = g->diff.c, panel = g->kernels->panel, panels = k / panel;
+    int64_t i = job / panels, p = job % panels;
+    const float *z_panel = z + job * n * panel;
+    float *du = du_of(g, part);
+    g->kernels->multiply_transposed(v + i * n * c, z_panel, du + job * c * panel, n, c, adds);
+    if (i == TL_WINOGRAD_SUMS && g->diff_bias != NULL)
+        g->kernels->sum_rows(z_panel, g->diff_bias + part * k + p * panel, n, adds);
+}
+
+static void transform_tiles(const kernel_gradient *g, int64_t t0, int64_t t1, int64_t first,
+                            int64_t n, float *v, float *z)
+{
+    int64_t block = g->kernels->block;
+    tl_winograd_rows v_rows = {n * g->src.c, block, n * block};
+    g->kernels->transform_src(&g->src, g->tiles_h, g->tiles_w, g->top, g->left, t0, t1, first,
+                              &v_rows, v);
+    g->kernels->transform_diff(&g->diff, g->tiles_h, g->tiles_w, t0, t1, first, n, z);
+}
+
+/* A part by the calling thread, in slabs; v: its room for V and Z of one. */
+static void sum_part_alone(const kernel_gradient *g, int64_t part, int64_t slab, float *v)
+{
+    int64_t begin = part * g->parts.length, end = smaller(begin + g->parts.length, g->parts.all);
+    int64_t jobs = 36 * g->diff.c / g->kernels->panel;
+    for (int64_t first = begin; first < end; first += slab) {
+        int64_t n = smaller(slab, end - first);
+        float *z = v + 36 * n * g->src.c;
+        transform_tiles(g, first, first + n, first, n, v, z);
+        for (int64_t job = 0; job < jobs; job++)
+            add_product(g, part, v, z, n, job, first > begin);
+    }
+}
+
+/* A part by all threads, in passes that share V and Z. */
+static void sum_part_together(const kernel_gradient *g, int64_t part, int64_t pass, float *v)
+{
+    int64_t begin = part * g->parts.length, end = smaller(begin + g->parts.length, g->parts.all);
+    int64_t jobs = 36 * g->diff.c / g->kernels->panel;
+    const int64_t few = 8; /* tiles a thread transforms at a time */
+#pragma omp parallel
+    for (int64_t first = begin; first < end; first += pass) {
+        int64_t n = smaller(pass, end - first);
+        float *z = v + 36 * n * g->src.c;
+#pragma omp for schedule(static)
+        for (int64_t t = first; t < first + n; t += few)
+            transform_tiles(g, t, smaller(t + few, first + n), first, n, v, z);
 #pragma omp for schedule(dynamic)
-    for (int64_t job = 0; job < 36 * panels; job++) {
-        int64_t i = job / panels, p = job % panels;
-        const float *z_panel = z + (i * panels + p) * n * panel;
-        kernels->multiply_transposed(v + i * n * c, z_panel, du + (i * panels + p) * c * panel, n,
-                                     c, adds);
-        if (i == TL_WINOGRAD_SUMS && diff_bias != NULL)
-            kernels->sum_rows(z_panel, diff_bias + p * panel, n, adds);
+        for (int64_t job = 0; job < jobs; job++)
+            add_product(g, part, v, z, n, job, first > begin);
+    }
+}
+
+/* The sums of the parts -> the gradients in Keras' layout. */
+static void finish_gradient(const kernel_gradient *g, float *diff_kernel, float *diff_bias)
+{
+    int64_t c = g->src.c, k = g->diff.c, panel = g->kernels->panel, n = g->parts.n;
+#pragma omp parallel for schedule(static)
+    for (int64_t p = 0; p < k / panel; p++)
+        g->kernels->transform_diff_kernel(g->du + p * c * panel, c * k, n, 36 * c * k, 0, c, c * k,
+                                          k, diff_kernel + p * panel);
+    for (int64_t i = 0; i < (diff_bias != NULL ? k : 0); i++) {
+        diff_bias[i] = g->diff_bias[i];
+        for (int64_t part = 1; part < n; part++)
+            diff_bias[i] += g->diff_bias[part * k + i];
     }
 }
 
 void tl_winograd_backward_weights(const tl_step *step)
 {
-    const tl_winograd_kernels *kernels = tl_winograd(step->src[0]->dtype);
-    const int64_t *pads = step->node->attrs.pads;
+    const int64_t *pads = step->node->attrs.pads, threads = omp_get_max_threads();
     tl_winograd_image src = image_of(step->kept_src[0]), diff = image_of(step->dst->diff);
-    int64_t c = src.c, k = diff.c, panel = kernels->panel;
-    int64_t tiles_h = (diff.h + 3) / 4, tiles_w = (diff.w + 3) / 4;
-    int64_t all = count_tiles(step->dst), pass = tiles_per_pass(all, tile_bytes(step));
-    float *du = step->work[TL_WORK_BACKWARD], *v = du + 36 * c * k, *z = v + 36 * pass * c;
-    const int64_t few = 8; /* tiles a thread transforms at a time */
-#pragma omp parallel
-    {
-        for (int64_t first = 0; first < all; first += pass) {
-            int64_t n = smaller(pass, all - first), end = first + n;
-            tl_winograd_rows v_rows = {n * c, kernels->block, n * kernels->block};
-#pragma omp for schedule(static) nowait
-            for (int64_t t = first; t < end; t += few)
-                kernels->transform_src(&src, tiles_h, tiles_w, pads[0], pads[2], t,
-                                       smaller(t + few, end), first, &v_rows, v);
-#pragma omp for schedule(static)
-            for (int64_t t = first; t < end; t += few)
-                kernels->transform_diff(&diff, tiles_h, tiles_w, t, smaller(t + few, end), first,
-                                        n, z);
-            add_products(v, z, n, c, k, first > 0, du, step->diff_weights[1]);
-        }
-#pragma omp for schedule(static)
-        for (int64_t p = 0; p < k / panel; p++)
-            kernels->transform_diff_kernel(du + p * c * panel, c * k, 0, c, c * k, k,
-                                           step->diff_weights[0] + p * panel);
-    }
+    kernel_gradient g = {
+        .kernels = tl_winograd(step->src[0]->dtype),
+        .src = src,
+        .diff = diff,
+        .top = pads[0],
+        .left = pads[2],
+        .tiles_h = (diff.h + 3) / 4,
+        .tiles_w = (diff.w + 3) / 4,
+        .parts = parts_of(step),
+        .du = step->work[TL_WORK_BACKWARD],
+    };
+    float *bias = g.du + g.parts.n * 36 * src.c * diff.c, *v = bias + g.parts.n * diff.c;
+    g.diff_bias = step->diff_weights[1] != NULL ? bias : NULL;
+    bool alone = false;
+    int64_t tiles = tiles_at_a_time(step, (int)threads, &alone);
+    int64_t room = tiles * tile_bytes(step) / (int64_t)sizeof(float);
+    if (alone)
+#pragma omp parallel for schedule(static)
+        for (int64_t part = 0; part < g.parts.n; part++)
+            sum_part_alone(&g, part, tiles, v + omp_get_thread_num() * room);
+    else
+        for (int64_t part = 0; part < g.parts.n; part++)
+            sum_part_together(&g, part, tiles, v);
+    finish_gradient(&g, step->diff_weights[0], step->diff_weights[1]);
 }

@@ -11,9 +11,9 @@ bool tl_winograd_fits_backward_data(const tl_step *step);
 bool tl_winograd_fits_backward_weights(const tl_step *step);
 
 /* Work memory that they need, TL_WORK_FORWARD and, one after the other, TL_WORK_BACKWARD. */
-size_t tl_winograd_work(const tl_step *step);
-size_t tl_winograd_work_backward_data(const tl_step *step);
-size_t tl_winograd_work_backward_weights(const tl_step *step);
+size_t tl_winograd_work(const tl_step *step, int n_threads);
+size_t tl_winograd_work_backward_data(const tl_step *step, int n_threads);
+size_t tl_winograd_work_backward_weights(const tl_step *step, int n_threads);
 
 /* Runs the step with packed kernels u (see ops/conv_kernel.h) and folded bias (or NULL). */
 void tl_winograd_forward(const tl_step *step, const float *u, const float *bias);
