@@ -144,11 +144,6 @@ def test_the_seven_networks_have_fast_kernels(name):
             rows.append(_profile.ProfileRow(step["layer"], step["op"], 0, 0, 0, 0, kernels))
         assert len(rows) >= 20
         slow = [row for row in rows if row.is_slow]
-        if training and name == "InceptionV3" and not _core.onednn_info()["isa"] & 0x20:
-            # AVX2 has no kernel back through a 3x3 window that moves by two and leaves out the last
-            # row (12 x 12 to 5 x 5): a gap that is known, not one that may grow.
-            assert [row.kernels for row in slow] == [("jit:avx2", "ref:any", "jit:avx2")] * 2
-            slow = []
         assert not slow, "layers without a fast kernel"
         assert {row.op for row in rows if not row.kernels} <= {"reshape", "input"}, "unnamed"
 

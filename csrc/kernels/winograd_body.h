@@ -33,7 +33,7 @@ static inline __attribute__((always_inline)) void NAME(prefetch)(const tl_winogr
                                                                  int64_t x0)
 {
     int64_t top = y0 < 0 ? 0 : y0, bottom = y0 + 6 < src->h ? y0 + 6 : src->h;
-    int64_t left = x0 + 2, right = x0 + 6 < src->w ? x0 + 6 : src->w;
+    int64_t left = x0 < -2 ? 0 : x0 + 2, right = x0 + 6 < src->w ? x0 + 6 : src->w;
     for (int64_t y = top; y < bottom; y++)
         for (int64_t x = left; x < right; x++)
             __builtin_prefetch(from + (y * src->w + x) * src->position);

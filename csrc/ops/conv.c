@@ -14,6 +14,10 @@ typedef struct conv_state {
     tl_conv_kernel kernel, kernel_backward; /* as forward and backward data read it */
     tl_conv_kernel diff_kernel;             /* its gradient */
     tl_pack *bias;                          /* borrowed from the pool, or NULL */
+    /* What backward data writes instead of diff_src[0] where windows leave out the last columns;
+     * md NULL elsewhere. It stands in TL_WORK_BACKWARD, this far behind its beginning. */
+    tl_tensor read_part;
+    size_t read_part_at;
     /* The gradients of the weights by a loop of ours, or NULL for the primitive. */
     void (*backward_weights_loop)(const tl_step *step);
 } conv_state;
@@ -226,40 +230,104 @@ static tl_status create_forward(tl_build *build, tl_step *step, tl_error *err)
     return tl_primitive_create(&state->forward, pd, build, step->name, err);
 }
 
+static tl_status create_backward_data_pd(const tl_step *step, const_dnnl_memory_desc_t diff_src,
+                                         dnnl_primitive_desc_t hint, dnnl_primitive_desc_t *pd,
+                                         tl_error *err)
+{
+    tl_status status = TL_OK;
+    dnnl_memory_desc_t weights = NULL;
+    dnnl_primitive_attr_t attr = NULL;
+    conv_geometry g = geometry_of(step->node);
+    TL_DNN_GOTO(any_weights_md(step->node, step->src[0]->dtype, &weights), step->name);
+    TL_TRY_GOTO(tl_attr_create(&attr, NULL, err));
+    TL_DNN_GOTO(tl_dnn.convolution_backward_data_primitive_desc_create(
+                    pd, tl_dnn.engine, dnnl_convolution_direct, diff_src, weights, step->dst->md,
+                    g.strides, g.dilates, g.before, g.after, hint, attr),
+                step->name);
+fail:
+    if (weights != NULL)
+        tl_dnn.memory_desc_destroy(weights);
+    if (attr != NULL)
+        tl_dnn.primitive_attr_destroy(attr);
+    return status;
+}
+
+/* Columns at the end of the source that no window reads. */
+static int64_t unread_columns(const tl_step *step)
+{
+    const tl_attrs *a = &step->node->attrs;
+    int64_t window = (step->node->weights[0]->dims[1] - 1) * a->dilation[1] + 1;
+    int64_t room = step->src[0]->dims[2] + a->pads[2] + a->pads[3] - window;
+    return room % a->strides[1] - a->pads[3];
+}
+
+/* Back through windows that leave out the last column of the source (InceptionV3: 12 x 12 to 5 x 5
+ * by a 3x3 window that moves by two) AVX2 may have the reference loop only, a thousand times
+ * slower. Where the primitive for the columns that are read is a better one, it takes the place of
+ * *pd; spread() adds the zeros. */
+static tl_status replace_reference(tl_build *build, tl_step *step, dnnl_primitive_desc_t hint,
+                                   dnnl_primitive_desc_t *pd, tl_error *err)
+{
+    tl_tensor *part = &((conv_state *)step->state)->read_part;
+    const tl_tensor *src = step->src[0];
+    int64_t unread = unread_columns(step);
+    if (!is_reference(*pd) || unread <= 0 || unread >= src->dims[2])
+        return TL_OK;
+    int64_t dims[] = {src->dims[0], src->dims[1], src->dims[2] - unread, src->dims[3]};
+    tl_form form = {src->layout, src->dtype};
+    dnnl_primitive_desc_t better = NULL;
+    TL_TRY(tl_tensor_init(part, 4, dims, form, build->block, err));
+    TL_TRY(create_backward_data_pd(step, part->md, hint, &better, err));
+    if (is_reference(better)) {
+        tl_tensor_clear(part);
+        tl_dnn.primitive_desc_destroy(better);
+        return TL_OK;
+    }
+    tl_dnn.primitive_desc_destroy(*pd);
+    *pd = better;
+    return TL_OK;
+}
+
 static tl_status create_backward_data(tl_build *build, tl_step *step, dnnl_primitive_desc_t hint,
                                       tl_error *err)
 {
     conv_state *state = step->state;
-    tl_status status = TL_OK;
-    dnnl_memory_desc_t weights = NULL;
-    dnnl_primitive_attr_t attr = NULL;
     dnnl_primitive_desc_t pd = NULL;
-    conv_geometry g = geometry_of(step->node);
     if (tl_winograd_fits_backward_data(step)) {
         step->work_bytes[TL_WORK_BACKWARD] =
             tl_winograd_work_backward_data(step, build->n_threads);
         return tl_conv_kernel_create(build, step, NULL, TL_ROLE_BACKWARD_DATA,
                                      &state->kernel_backward, err);
     }
-    TL_DNN_GOTO(any_weights_md(step->node, step->src[0]->dtype, &weights), step->name);
-    TL_TRY_GOTO(tl_attr_create(&attr, NULL, err));
-    TL_DNN_GOTO(tl_dnn.convolution_backward_data_primitive_desc_create(
-                    &pd, tl_dnn.engine, dnnl_convolution_direct, step->src[0]->md, weights,
-                    step->dst->md, g.strides, g.dilates, g.before, g.after, hint, attr),
-                step->name);
-    TL_TRY_GOTO(tl_conv_kernel_create(build, step,
-                                      tl_dnn.primitive_desc_query_md(pd, dnnl_query_weights_md, 0),
-                                      TL_ROLE_BACKWARD_DATA, &state->kernel_backward, err));
-    status = tl_primitive_create(&state->backward_data, pd, build, step->name, err);
-    pd = NULL;
-fail:
-    if (pd != NULL)
+    TL_TRY(create_backward_data_pd(step, step->src[0]->md, hint, &pd, err));
+    tl_status status = replace_reference(build, step, hint, &pd, err);
+    if (status == TL_OK)
+        status = tl_conv_kernel_create(
+            build, step, tl_dnn.primitive_desc_query_md(pd, dnnl_query_weights_md, 0),
+            TL_ROLE_BACKWARD_DATA, &state->kernel_backward, err);
+    if (status != TL_OK) {
         tl_dnn.primitive_desc_destroy(pd);
-    if (weights != NULL)
-        tl_dnn.memory_desc_destroy(weights);
-    if (attr != NULL)
-        tl_dnn.primitive_attr_destroy(attr);
-    return status;
+        return status;
+    }
+    state->read_part_at =
+        (step->work_bytes[TL_WORK_BACKWARD] + TL_ALIGNMENT - 1) / TL_ALIGNMENT * TL_ALIGNMENT;
+    if (state->read_part.md != NULL)
+        step->work_bytes[TL_WORK_BACKWARD] = state->read_part_at + state->read_part.bytes;
+    return tl_primitive_create(&state->backward_data, pd, build, step->name, err);
+}
+
+/* The gradient of the source from that of the columns that are read: zeros in the others. */
+static void spread(const tl_tensor *part, const tl_tensor *whole)
+{
+    size_t channels = (size_t)(part->layout == TL_LAYOUT_PLAIN ? part->dims[3] : part->block);
+    size_t position = channels * tl_dtype_bytes(part->dtype);
+    size_t read = (size_t)part->dims[2] * position, row = (size_t)whole->dims[2] * position;
+#pragma omp parallel for schedule(static)
+    for (size_t i = 0; i < whole->bytes / row; i++) {
+        char *to = (char *)whole->data + i * row;
+        memcpy(to, (const char *)part->data + i * read, read);
+        memset(to + read, 0, row - read);
+    }
 }
 
 /* One primitive makes both gradients; the bias may be trainable without the kernel. */
@@ -353,8 +421,12 @@ static tl_status bind_backward(tl_step *step, void *scratchpad, tl_error *err)
         const tl_tensor *diff = step->dst->diff;
         TL_TRY(tl_primitive_bind(p, DNNL_ARG_DIFF_DST, diff->md, diff->data, err));
         TL_TRY(tl_conv_kernel_bind(step, &state->kernel_backward, p, scratchpad, err));
-        TL_TRY(tl_primitive_bind(p, DNNL_ARG_DIFF_SRC, step->diff_src[0]->md,
-                                 step->diff_src[0]->data, err));
+        const tl_tensor *to = step->diff_src[0];
+        if (state->read_part.md != NULL) {
+            state->read_part.data = (char *)step->work[TL_WORK_BACKWARD] + state->read_part_at;
+            to = &state->read_part;
+        }
+        TL_TRY(tl_primitive_bind(p, DNNL_ARG_DIFF_SRC, to->md, to->data, err));
         TL_TRY(tl_primitive_bind_scratchpad(p, scratchpad, err));
     }
     if (!trains(step) || state->backward_weights_loop != NULL)
@@ -414,6 +486,8 @@ static tl_status backward(tl_step *step, const tl_run *run, tl_error *err)
             tl_winograd_backward_data(step, tl_conv_kernel_values(&state->kernel_backward, step));
         else
             TL_TRY(tl_primitive_run(&state->backward_data, run, step->name, err));
+        if (state->read_part.md != NULL)
+            spread(&state->read_part, step->diff_src[0]);
     }
     if (!trains(step))
         return TL_OK;
@@ -452,6 +526,7 @@ static void destroy(tl_step *step)
     tl_conv_kernel_clear(&state->kernel);
     tl_conv_kernel_clear(&state->kernel_backward);
     tl_conv_kernel_clear(&state->diff_kernel);
+    tl_tensor_clear(&state->read_part);
     tl_free(state);
 }
 

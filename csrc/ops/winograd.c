@@ -11,7 +11,7 @@
  * to the destination alone: V and M never leave its cache. Below so many tiles, reading U for each
  * slab costs more. */
 #define LEAST_SLAB 12
-#define TILE_ROWS 12 /* a multiple of every register tile */
+#define SLAB_UNIT 4 /* slabs are a multiple of the smaller register tile */
 
 /* Otherwise all threads share V and M of one pass: small beside the activations and the L3 (which
  * other processes use too), but with enough tiles that reading U (up to 38 MB) for each pass does
@@ -130,14 +130,31 @@ static int64_t larger(int64_t a, int64_t b)
     return a > b ? a : b;
 }
 
-/* Tiles whose V and M fit a thread's L2, with room for the rest; 0 where they are too few. */
-static int64_t tiles_per_slab(int64_t per_tile)
+/* Slabs: n of about the same length, at most `longest` tiles, as many for one thread as for
+ * another. n is 0 where V and M of LEAST_SLAB tiles do not fit a thread's L2 (with room for the
+ * rest). */
+typedef struct tile_slabs {
+    int64_t all, units, n, longest;
+} tile_slabs;
+
+static tile_slabs slabs_of(int64_t all, int64_t per_tile, int64_t n_threads)
 {
-    int64_t tiles = tl_os_l2_bytes() / 8 * 7 / per_tile / TILE_ROWS * TILE_ROWS;
-    return tiles < LEAST_SLAB ? 0 : tiles;
+    int64_t most = tl_os_l2_bytes() / 8 * 7 / per_tile;
+    if (most < LEAST_SLAB)
+        return (tile_slabs){0};
+    int64_t units = (all + SLAB_UNIT - 1) / SLAB_UNIT, at_once = most / SLAB_UNIT;
+    int64_t n = (units + at_once - 1) / at_once;
+    n = smaller((n + n_threads - 1) / n_threads * n_threads, units);
+    return (tile_slabs){all, units, n, (units + n - 1) / n * SLAB_UNIT};
 }
 
-/* Rows between two of the 36 matrices of a slab: odd, so that they do not meet in one set of the
+/* The first tile of slab i, or for i = n the end. */
+static int64_t slab_begin(const tile_slabs *slabs, int64_t i)
+{
+    return smaller(i * slabs->units / slabs->n * SLAB_UNIT, slabs->all);
+}
+
+/* Rows between two of the 36 matrices of a slab: odd, so that fewer of them meet in one set of the
  * cache. */
 static int64_t slab_rows(int64_t tiles)
 {
@@ -184,9 +201,10 @@ static int64_t kept_floats(const tl_step *step)
 
 static size_t work_of(const tl_step *step, const tl_tensor *dst, int n_threads)
 {
-    int64_t per_tile = tile_bytes(step), all = count_tiles(dst), slab = tiles_per_slab(per_tile);
-    int64_t tiles =
-        slab > 0 ? n_threads * slab_rows(smaller(slab, all)) : tiles_per_pass(all, per_tile);
+    int64_t per_tile = tile_bytes(step), all = count_tiles(dst);
+    tile_slabs slabs = slabs_of(all, per_tile, n_threads);
+    int64_t tiles = slabs.n > 0 ? smaller(n_threads, slabs.n) * slab_rows(slabs.longest)
+                                : tiles_per_pass(all, per_tile);
     return (size_t)(kept_floats(step) * (int64_t)sizeof(float) + tiles * per_tile);
 }
 
@@ -200,10 +218,10 @@ size_t tl_winograd_work_backward_data(const tl_step *step, int n_threads)
     return work_of(step, step->src[0], n_threads);
 }
 
-/* The tiles of a kernel's gradient: n parts of one length, a multiple of TL_WINOGRAD_STRIDE, the
- * last with what is left. */
+/* The tiles of a kernel's gradient in n parts of about the same length, at most `longest`; each
+ * begins at a multiple of TL_WINOGRAD_STRIDE. */
 typedef struct tile_parts {
-    int64_t all, n, length;
+    int64_t all, strides, n, longest;
 } tile_parts;
 
 static int64_t whole_strides(int64_t tiles)
@@ -218,21 +236,27 @@ static bool is_cut(const tl_step *step)
 
 static tile_parts parts_of(const tl_step *step)
 {
-    int64_t all = count_tiles(step->dst), n = is_cut(step) ? PARTS : 1;
-    int64_t length = whole_strides((all + n - 1) / n);
-    return (tile_parts){all, (all + length - 1) / length, length};
+    int64_t all = count_tiles(step->dst), strides = whole_strides(all) / TL_WINOGRAD_STRIDE;
+    int64_t n = is_cut(step) ? smaller(PARTS, strides) : 1;
+    return (tile_parts){all, strides, n, (strides + n - 1) / n * TL_WINOGRAD_STRIDE};
 }
 
-/* Tiles of V and Z at a time: of one thread where each has parts of its own, else of all. */
+/* The first tile of part i, or for i = n the end. */
+static int64_t part_begin(const tile_parts *parts, int64_t i)
+{
+    return smaller(i * parts->strides / parts->n * TL_WINOGRAD_STRIDE, parts->all);
+}
+
+/* Tiles of V and Z at a time: of one thread where each has parts of its own, else of all. Of a
+ * kernel that is cut, whole strides: threads then change no bit. */
 static int64_t tiles_at_a_time(const tl_step *step, int n_threads, bool *alone)
 {
     tile_parts parts = parts_of(step);
     int64_t per_tile = tile_bytes(step), stride = TL_WINOGRAD_STRIDE;
-    int64_t slab = tl_os_l2_bytes() / 8 * 7 / per_tile / stride * stride;
     *alone = is_cut(step) && parts.n % n_threads == 0;
-    int64_t tiles =
-        *alone ? larger(slab, stride) : whole_strides(tiles_per_pass(parts.length, per_tile));
-    return smaller(tiles, parts.length);
+    int64_t slab = tl_os_l2_bytes() / 8 * 7 / per_tile / stride * stride;
+    int64_t tiles = *alone ? larger(slab, stride) : tiles_per_pass(parts.longest, per_tile);
+    return smaller(is_cut(step) ? whole_strides(tiles) : tiles, parts.longest);
 }
 
 size_t tl_winograd_work_backward_weights(const tl_step *step, int n_threads)
@@ -262,18 +286,17 @@ static void run_slab(const convolution *conv, const float *u, int64_t first, int
     kernels->transform_dst(m, first, rows, tiles_h, tiles_w, first, first + n, &conv->end, dst);
 }
 
-/* work: room for `most` tiles of each thread; where there are few, each gets as many. Neighbours
- * in the image are one thread's: their tiles overlap. */
-static void run_slabs(const convolution *conv, const float *u, int64_t all, int64_t most,
+/* work: room for the longest slab of each thread. Neighbours in the image are one thread's: their
+ * tiles overlap. */
+static void run_slabs(const convolution *conv, const float *u, const tile_slabs *slabs,
                       float *work)
 {
-    int64_t threads = omp_get_max_threads();
-    int64_t share = ((all + threads - 1) / threads + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS;
-    int64_t slab = smaller(smaller(most, share), all);
-    int64_t room = 36 * slab_rows(slab) * (conv->src.c + conv->dst.c);
+    int64_t room = 36 * slab_rows(slabs->longest) * (conv->src.c + conv->dst.c);
 #pragma omp parallel for schedule(static)
-    for (int64_t first = 0; first < all; first += slab)
-        run_slab(conv, u, first, smaller(slab, all - first), work + omp_get_thread_num() * room);
+    for (int64_t i = 0; i < slabs->n; i++) {
+        int64_t first = slab_begin(slabs, i), end = slab_begin(slabs, i + 1);
+        run_slab(conv, u, first, end - first, work + omp_get_thread_num() * room);
+    }
 }
 
 /* v: room for V and M of a pass of so many tiles. */
@@ -315,9 +338,9 @@ static void run(const convolution *conv, const float *u, float *work)
     const tl_winograd_image *src = &conv->src, *dst = &conv->dst;
     int64_t all = dst->n * ((dst->h + 3) / 4) * ((dst->w + 3) / 4);
     int64_t per_tile = 36 * (src->c + dst->c) * (int64_t)sizeof(float);
-    int64_t slab = tiles_per_slab(per_tile);
-    if (slab > 0)
-        run_slabs(conv, u, all, slab, work);
+    tile_slabs slabs = slabs_of(all, per_tile, omp_get_max_threads());
+    if (slabs.n > 0)
+        run_slabs(conv, u, &slabs, work);
     else
         run_passes(conv, u, all, tiles_per_pass(all, per_tile), work);
 }
@@ -388,7 +411,7 @@ static void transform_tiles(const kernel_gradient *g, int64_t t0, int64_t t1, in
 /* A part by the calling thread, in slabs; v: its room for V and Z of one. */
 static void sum_part_alone(const kernel_gradient *g, int64_t part, int64_t slab, float *v)
 {
-    int64_t begin = part * g->parts.length, end = smaller(begin + g->parts.length, g->parts.all);
+    int64_t begin = part_begin(&g->parts, part), end = part_begin(&g->parts, part + 1);
     int64_t jobs = 36 * g->diff.c / g->kernels->panel;
     for (int64_t first = begin; first < end; first += slab) {
         int64_t n = smaller(slab, end - first);
@@ -402,7 +425,7 @@ static void sum_part_alone(const kernel_gradient *g, int64_t part, int64_t slab,
 /* A part by all threads, in passes that share V and Z. */
 static void sum_part_together(const kernel_gradient *g, int64_t part, int64_t pass, float *v)
 {
-    int64_t begin = part * g->parts.length, end = smaller(begin + g->parts.length, g->parts.all);
+    int64_t begin = part_begin(&g->parts, part), end = part_begin(&g->parts, part + 1);
     int64_t jobs = 36 * g->diff.c / g->kernels->panel;
     const int64_t few = 8; /* tiles a thread transforms at a time */
 #pragma omp parallel
@@ -422,10 +445,12 @@ static void sum_part_together(const kernel_gradient *g, int64_t part, int64_t pa
 static void finish_gradient(const kernel_gradient *g, float *diff_kernel, float *diff_bias)
 {
     int64_t c = g->src.c, k = g->diff.c, panel = g->kernels->panel, n = g->parts.n;
-#pragma omp parallel for schedule(static)
+    const int64_t rows = 16; /* a thread transforms at a time; c is a multiple of them */
+#pragma omp parallel for collapse(2) schedule(static)
     for (int64_t p = 0; p < k / panel; p++)
-        g->kernels->transform_diff_kernel(g->du + p * c * panel, c * k, n, 36 * c * k, 0, c, c * k,
-                                          k, diff_kernel + p * panel);
+        for (int64_t x = 0; x < c; x += rows)
+            g->kernels->transform_diff_kernel(g->du + p * c * panel, c * k, n, 36 * c * k, x,
+                                              x + rows, c * k, k, diff_kernel + p * panel);
     for (int64_t i = 0; i < (diff_bias != NULL ? k : 0); i++) {
         diff_bias[i] = g->diff_bias[i];
         for (int64_t part = 1; part < n; part++)
