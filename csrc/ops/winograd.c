@@ -130,16 +130,21 @@ static int64_t larger(int64_t a, int64_t b)
     return a > b ? a : b;
 }
 
+/* Tiles whose two transforms a thread's L2 holds, with room for the rest. */
+static int64_t tiles_in_l2(int64_t per_tile)
+{
+    return tl_os_l2_bytes() / 8 * 7 / per_tile;
+}
+
 /* Slabs: n of about the same length, at most `longest` tiles, as many for one thread as for
- * another. n is 0 where V and M of LEAST_SLAB tiles do not fit a thread's L2 (with room for the
- * rest). */
+ * another. n is 0 where V and M of LEAST_SLAB tiles do not fit a thread's L2. */
 typedef struct tile_slabs {
     int64_t all, units, n, longest;
 } tile_slabs;
 
 static tile_slabs slabs_of(int64_t all, int64_t per_tile, int64_t n_threads)
 {
-    int64_t most = tl_os_l2_bytes() / 8 * 7 / per_tile;
+    int64_t most = tiles_in_l2(per_tile);
     if (most < LEAST_SLAB)
         return (tile_slabs){0};
     int64_t units = (all + SLAB_UNIT - 1) / SLAB_UNIT, at_once = most / SLAB_UNIT;
@@ -254,7 +259,7 @@ static int64_t tiles_at_a_time(const tl_step *step, int n_threads, bool *alone)
     tile_parts parts = parts_of(step);
     int64_t per_tile = tile_bytes(step), stride = TL_WINOGRAD_STRIDE;
     *alone = is_cut(step) && parts.n % n_threads == 0;
-    int64_t slab = tl_os_l2_bytes() / 8 * 7 / per_tile / stride * stride;
+    int64_t slab = tiles_in_l2(per_tile) / stride * stride;
     int64_t tiles = *alone ? larger(slab, stride) : tiles_per_pass(parts.longest, per_tile);
     return smaller(is_cut(step) ? whole_strides(tiles) : tiles, parts.longest);
 }
@@ -460,7 +465,7 @@ static void finish_gradient(const kernel_gradient *g, float *diff_kernel, float 
 
 void tl_winograd_backward_weights(const tl_step *step)
 {
-    const int64_t *pads = step->node->attrs.pads, threads = omp_get_max_threads();
+    const int64_t *pads = step->node->attrs.pads;
     tl_winograd_image src = image_of(step->kept_src[0]), diff = image_of(step->dst->diff);
     kernel_gradient g = {
         .kernels = tl_winograd(step->src[0]->dtype),
@@ -476,7 +481,7 @@ void tl_winograd_backward_weights(const tl_step *step)
     float *bias = g.du + g.parts.n * 36 * src.c * diff.c, *v = bias + g.parts.n * diff.c;
     g.diff_bias = step->diff_weights[1] != NULL ? bias : NULL;
     bool alone = false;
-    int64_t tiles = tiles_at_a_time(step, (int)threads, &alone);
+    int64_t tiles = tiles_at_a_time(step, omp_get_max_threads(), &alone);
     int64_t room = tiles * tile_bytes(step) / (int64_t)sizeof(float);
     if (alone)
 #pragma omp parallel for schedule(static)
