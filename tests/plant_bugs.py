@@ -86,8 +86,18 @@ BUGS = {  # name: (file, text, text with the bug, test file that is to fail)
     "a pool joins a product that others came before": (
         "plan/excite.c", " || step->accumulate[0])", ")", JOINED),
     "slope of swish behind a norm without the norm's map": (
-        "kernels/norm_body.h", "NAME(through)(dz, v * scale + shift,", "NAME(through)(dz, v,",
+        "kernels/norm_body.h", ": v * scale + shift;", ": v;", JOINED),
+    "a residual's gradient not clipped": (
+        "kernels/norm_body.h", "STORE(dr + p * stride + k, dz);",
+        "STORE(dr + p * stride + k, LOAD(dy + p * stride + k));", JOINED),
+    "the result of a norm with a residual not kept": (
+        "ops/norm.c", "(k == TL_DST && residual_of(step) != NULL)", "false", JOINED),
+    "a residual added where the norm alone is frozen": (
+        "plan/steps.c", "plan->needs_gradient[norm] != plan->needs_gradient[last] ||", "",
         JOINED),
+    "two gradients written over that of one result": (
+        "plan/plan.c", "overwrites_diff && same_shape(src, step->dst) && may_overwrite(plan, i))",
+        "overwrites_diff && same_shape(src, step->dst))", JOINED),
     "zero padding into every max pool": (
         "plan/rewrite.c", "node->kind == TL_OP_max_pool2d && is_non_negative(plan, pad->src[0])",
         "node->kind == TL_OP_max_pool2d", PLAN),
@@ -96,7 +106,7 @@ BUGS = {  # name: (file, text, text with the bug, test file that is to fail)
     "outputs not kept to the end": (
         "plan/memory.c", "touch(plan->outputs[i], end);", "(void)end;", PLAN),
     "sources of backward not kept": (
-        "plan/memory.c", "if (step->training && tl_backward_reads_src(step))", "if (false)",
+        "plan/memory.c", "if (step->training && tl_backward_reads_src(step, k))", "if (false)",
         PLAN),
     "sources of a repeat not kept": (
         "plan/memory.c", "touch(step->src[k], time);", "(void)time;", PLAN),

@@ -68,37 +68,43 @@ static void NAME(sums)(const void *from, int64_t n, int64_t stride, int width, d
     }
 }
 
-/* A loop is compiled twice, with and without swish. */
-#define BOTH static inline __attribute__((always_inline))
+/* A loop is compiled three times: for a map without swish, with it, and with a residual, whose
+ * pointers are NULL otherwise. */
+#define EACH static inline __attribute__((always_inline))
 
-BOTH VEC NAME(activate)(VEC z, VEC low, VEC high, bool swish)
+EACH VEC NAME(activate)(VEC z, VEC low, VEC high, bool swish)
 {
     return swish ? NAME(swish_of)(z) : NAME(clip)(z, low, high);
 }
 
-BOTH float NAME(activate_one)(float z, const tl_norm_map *map, bool swish)
+EACH float NAME(activate_one)(float z, const tl_norm_map *map, bool swish)
 {
     if (swish)
         return NAME(swish_of)((VEC){0} + z)[0];
     return z < map->low ? map->low : z > map->high ? map->high : z;
 }
 
-BOTH void NAME(apply_loop)(const void *from, void *to, int64_t n, int64_t stride, int width,
-                           const tl_norm_map *map, bool swish)
+EACH void NAME(apply_loop)(const void *from, const void *residual, void *to, int64_t n,
+                           int64_t stride, int width, const tl_norm_map *map, bool swish)
 {
-    const ELEMENT *x = from;
+    const ELEMENT *x = from, *r = residual;
     ELEMENT *y = to;
     VEC low = (VEC){0} + map->low, high = (VEC){0} + map->high;
     GROUPS(width)
     {
         VEC a = NAME(load)(map->scale + k), b = NAME(load)(map->shift + k);
-        for (int64_t p = 0; p < n; p++)
-            STORE(y + p * stride + k,
-                  NAME(activate)(LOAD(x + p * stride + k) * a + b, low, high, swish));
+        for (int64_t p = 0; p < n; p++) {
+            VEC z = LOAD(x + p * stride + k) * a + b;
+            if (r != NULL)
+                z += LOAD(r + p * stride + k);
+            STORE(y + p * stride + k, NAME(activate)(z, low, high, swish));
+        }
     }
     SINGLES(width)
     for (int64_t p = 0; p < n; p++) {
         float z = GET(x + p * stride + k) * map->scale[k] + map->shift[k];
+        if (r != NULL)
+            z += GET(r + p * stride + k);
         PUT(y + p * stride + k, NAME(activate_one)(z, map, swish));
     }
 }
@@ -107,9 +113,15 @@ static void NAME(apply)(const void *x, void *y, int64_t n, int64_t stride, int w
                         const tl_norm_map *map)
 {
     if (map->swish)
-        NAME(apply_loop)(x, y, n, stride, width, map, true);
+        NAME(apply_loop)(x, NULL, y, n, stride, width, map, true);
     else
-        NAME(apply_loop)(x, y, n, stride, width, map, false);
+        NAME(apply_loop)(x, NULL, y, n, stride, width, map, false);
+}
+
+static void NAME(apply_residual)(const void *x, const void *r, void *y, int64_t n, int64_t stride,
+                                 int width, const tl_norm_map *map)
+{
+    NAME(apply_loop)(x, r, y, n, stride, width, map, false);
 }
 
 static void NAME(map_rows)(const void *from, void *to, int64_t rows, int64_t x_stride,
@@ -132,26 +144,25 @@ static void NAME(map_rows)(const void *from, void *to, int64_t rows, int64_t x_s
     }
 }
 
-/* The gradient of z = x * a + b: dy where the map let z through (strictly inside its limits), else
- * 0, or what swish makes of it. */
-BOTH VEC NAME(through)(VEC dy, VEC z, VEC low, VEC high, bool swish)
+/* The gradient of z, which the map clips: dy where it let z through (strictly inside its limits),
+ * else 0, or what swish makes of it. With a residual, z is known by its clipped value. */
+EACH VEC NAME(through)(VEC dy, VEC z, VEC low, VEC high, bool swish)
 {
     return swish ? dy * NAME(swish_slope)(z) : (VEC)((MASK)dy & (z > low) & (z < high));
 }
 
-BOTH float NAME(through_one)(float dy, float x, const tl_norm_map *map, int k, bool swish)
+EACH float NAME(through_one)(float dy, float z, const tl_norm_map *map, bool swish)
 {
-    float z = x * map->scale[k] + map->shift[k];
     if (swish)
         return dy * NAME(swish_slope)((VEC){0} + z)[0];
     return z > map->low && z < map->high ? dy : 0.f;
 }
 
-BOTH void NAME(gradients_loop)(const void *from, const void *diff, int64_t n, int64_t stride,
-                               int width, const float *origin, const tl_norm_map *map, double *sum,
-                               double *product, bool swish)
+EACH void NAME(gradients_loop)(const void *from, const void *diff, const void *clipped, int64_t n,
+                               int64_t stride, int width, const float *origin,
+                               const tl_norm_map *map, double *sum, double *product, bool swish)
 {
-    const ELEMENT *x = from, *dy = diff;
+    const ELEMENT *x = from, *dy = diff, *y = clipped;
     VEC low = (VEC){0} + map->low, high = (VEC){0} + map->high;
     for (int64_t p0 = 0; p0 < n; p0 += CHUNK) {
         int64_t p1 = n - p0 < CHUNK ? n : p0 + CHUNK;
@@ -161,7 +172,8 @@ BOTH void NAME(gradients_loop)(const void *from, const void *diff, int64_t n, in
             VEC b = NAME(load)(map->shift + k), s = {0}, q = {0};
             for (int64_t p = p0; p < p1; p++) {
                 VEC v = LOAD(x + p * stride + k);
-                VEC d = NAME(through)(LOAD(dy + p * stride + k), v * a + b, low, high, swish);
+                VEC z = y != NULL ? LOAD(y + p * stride + k) : v * a + b;
+                VEC d = NAME(through)(LOAD(dy + p * stride + k), z, low, high, swish);
                 s += d;
                 q += d * (v - o);
             }
@@ -173,7 +185,8 @@ BOTH void NAME(gradients_loop)(const void *from, const void *diff, int64_t n, in
             float s = 0, q = 0;
             for (int64_t p = p0; p < p1; p++) {
                 float v = GET(x + p * stride + k);
-                float d = NAME(through_one)(GET(dy + p * stride + k), v, map, k, swish);
+                float z = y != NULL ? GET(y + p * stride + k) : v * map->scale[k] + map->shift[k];
+                float d = NAME(through_one)(GET(dy + p * stride + k), z, map, swish);
                 s += d;
                 q += d * (v - origin[k]);
             }
@@ -188,17 +201,25 @@ static void NAME(gradients)(const void *x, const void *dy, int64_t n, int64_t st
                             double *product)
 {
     if (map->swish)
-        NAME(gradients_loop)(x, dy, n, stride, width, origin, map, sum, product, true);
+        NAME(gradients_loop)(x, dy, NULL, n, stride, width, origin, map, sum, product, true);
     else
-        NAME(gradients_loop)(x, dy, n, stride, width, origin, map, sum, product, false);
+        NAME(gradients_loop)(x, dy, NULL, n, stride, width, origin, map, sum, product, false);
 }
 
-BOTH void NAME(pull_back_loop)(const void *from, const void *diff, void *to, int64_t n,
-                               int64_t stride, int width, const float *a, const float *b,
-                               const float *c, const tl_norm_map *map, bool swish)
+static void NAME(gradients_residual)(const void *x, const void *dy, const void *y, int64_t n,
+                                     int64_t stride, int width, const float *origin,
+                                     const tl_norm_map *map, double *sum, double *product)
 {
-    const ELEMENT *x = from, *dy = diff;
-    ELEMENT *dx = to;
+    NAME(gradients_loop)(x, dy, y, n, stride, width, origin, map, sum, product, false);
+}
+
+EACH void NAME(pull_back_loop)(const void *from, const void *diff, const void *clipped, void *to,
+                               void *to_residual, int64_t n, int64_t stride, int width,
+                               const float *a, const float *b, const float *c,
+                               const tl_norm_map *map, bool swish)
+{
+    const ELEMENT *x = from, *dy = diff, *y = clipped;
+    ELEMENT *dx = to, *dr = to_residual;
     VEC low = (VEC){0} + map->low, high = (VEC){0} + map->high;
     GROUPS(width)
     {
@@ -206,16 +227,23 @@ BOTH void NAME(pull_back_loop)(const void *from, const void *diff, void *to, int
         VEC scale = NAME(load)(map->scale + k), shift = NAME(load)(map->shift + k);
         for (int64_t p = 0; p < n; p++) {
             VEC v = LOAD(x + p * stride + k);
-            VEC dz = LOAD(dy + p * stride + k);
-            dz = NAME(through)(dz, v * scale + shift, low, high, swish);
-            STORE(dx + p * stride + k, va * dz + vb * v + vc);
+            VEC z = y != NULL ? LOAD(y + p * stride + k) : v * scale + shift;
+            VEC dz = NAME(through)(LOAD(dy + p * stride + k), z, low, high, swish);
+            if (dr == NULL || dx != NULL)
+                STORE(dx + p * stride + k, va * dz + vb * v + vc);
+            if (dr != NULL)
+                STORE(dr + p * stride + k, dz);
         }
     }
     SINGLES(width)
     for (int64_t p = 0; p < n; p++) {
         float v = GET(x + p * stride + k);
-        float dz = NAME(through_one)(GET(dy + p * stride + k), v, map, k, swish);
-        PUT(dx + p * stride + k, a[k] * dz + b[k] * v + c[k]);
+        float z = y != NULL ? GET(y + p * stride + k) : v * map->scale[k] + map->shift[k];
+        float dz = NAME(through_one)(GET(dy + p * stride + k), z, map, swish);
+        if (dr == NULL || dx != NULL)
+            PUT(dx + p * stride + k, a[k] * dz + b[k] * v + c[k]);
+        if (dr != NULL)
+            PUT(dr + p * stride + k, dz);
     }
 }
 
@@ -224,9 +252,17 @@ static void NAME(pull_back)(const void *x, const void *dy, void *dx, int64_t n, 
                             const tl_norm_map *map)
 {
     if (map->swish)
-        NAME(pull_back_loop)(x, dy, dx, n, stride, width, a, b, c, map, true);
+        NAME(pull_back_loop)(x, dy, NULL, dx, NULL, n, stride, width, a, b, c, map, true);
     else
-        NAME(pull_back_loop)(x, dy, dx, n, stride, width, a, b, c, map, false);
+        NAME(pull_back_loop)(x, dy, NULL, dx, NULL, n, stride, width, a, b, c, map, false);
+}
+
+static void NAME(pull_back_residual)(const void *x, const void *dy, const void *y, void *dx,
+                                     void *dr, int64_t n, int64_t stride, int width,
+                                     const float *a, const float *b, const float *c,
+                                     const tl_norm_map *map)
+{
+    NAME(pull_back_loop)(x, dy, y, dx, dr, n, stride, width, a, b, c, map, false);
 }
 
 static void NAME(add)(void *to, const void *first, const void *other, int64_t n)
@@ -240,11 +276,18 @@ static void NAME(add)(void *to, const void *first, const void *other, int64_t n)
         PUT(sum + i, GET(a + i) + GET(b + i));
 }
 
-static const tl_norm_kernels NAME(kernels) = {NAME(moments),  NAME(sums),      NAME(apply),
-                                              NAME(map_rows), NAME(gradients), NAME(pull_back),
-                                              NAME(add)};
+static const tl_norm_kernels NAME(kernels) = {.moments = NAME(moments),
+                                              .sums = NAME(sums),
+                                              .apply = NAME(apply),
+                                              .apply_residual = NAME(apply_residual),
+                                              .map_rows = NAME(map_rows),
+                                              .gradients = NAME(gradients),
+                                              .gradients_residual = NAME(gradients_residual),
+                                              .pull_back = NAME(pull_back),
+                                              .pull_back_residual = NAME(pull_back_residual),
+                                              .add = NAME(add)};
 
-#undef BOTH
+#undef EACH
 #undef GROUPS
 #undef SINGLES
 #undef ELEMENT

@@ -56,6 +56,11 @@ static bool reads_dst_only(const tl_step *step)
     return is_softmax(step) || (a->kind == TL_ACT_relu && (!a->has_alpha || a->alpha == 0.f));
 }
 
+static bool backward_reads(const tl_step *step, int k)
+{
+    return (k == TL_DST) == reads_dst_only(step);
+}
+
 static void choose(const tl_graph *graph, const tl_node *node, tl_layout spatial, tl_layout *src,
                    tl_layout *dst)
 {
@@ -208,8 +213,7 @@ const tl_op tl_op_activation = {
     .infer = infer,
     .choose = choose,
     .takes_bf16 = takes_bf16,
-    .backward_reads_src = true,
-    .backward_reads_dst_only = reads_dst_only,
+    .backward_reads = backward_reads,
     .overwrites_diff = true,
     .in_place = true,
     .create = create,

@@ -1,9 +1,10 @@
-/* batch_norm over the last axis, with the ReLU or swish behind it where there is one. Inference
- * (or frozen): an affine map by the moving statistics. Training: batch mean and biased variance
- * (Keras 3), whose moving averages are staged in the workspace and written by the update that ends
- * the step. Nothing but the source is kept for backward: what the activation let through is
- * computed again. A channel's sums are made by one thread in one order, so bits do not depend on
- * the thread count. */
+/* batch_norm over the last axis, with the ReLU or swish behind it where there is one, or with a
+ * residual (a second source) added before the ReLU. Inference (or frozen): an affine map by the
+ * moving statistics. Training: batch mean and biased variance (Keras 3), whose moving averages are
+ * staged in the workspace and written by the update that ends the step. Nothing but the source is
+ * kept for backward: what the activation let through is computed again, or with a residual read
+ * from the result, which the next layer keeps anyway. A channel's sums are made by one thread in
+ * one order, so bits do not depend on the thread count. */
 #include "ops/norm.h"
 
 #include <math.h>
@@ -53,6 +54,16 @@ static tl_status create(tl_build *build, tl_step *step, tl_error *err)
     if (step->repeats == NULL)
         step->work_bytes[TL_WORK_KEPT] = 3 * step->node->weights[TL_MEAN]->size * sizeof(float);
     return TL_OK;
+}
+
+static const tl_tensor *residual_of(const tl_step *step)
+{
+    return step->n_src == 2 ? step->src[1] : NULL;
+}
+
+static bool backward_reads(const tl_step *step, int k)
+{
+    return k == 0 || (k == TL_DST && residual_of(step) != NULL);
 }
 
 /* A group of channels: `runs` runs of `n` positions, `run` numbers from one to the next. */
@@ -148,7 +159,7 @@ static void use_statistics(tl_step *step, const group *g)
 static tl_status forward(tl_step *step, const tl_run *run, tl_error *err)
 {
     (void)run, (void)err;
-    const tl_tensor *src = step->src[0];
+    const tl_tensor *src = step->src[0], *residual = residual_of(step);
     const tl_norm_kernels *kernels = tl_norm(src->dtype);
     int64_t n = count_groups(src);
 #pragma omp parallel for schedule(static)
@@ -159,14 +170,40 @@ static tl_status forward(tl_step *step, const tl_run *run, tl_error *err)
         tl_norm_map map = map_of(step->repeats != NULL ? step->repeats : step, &g);
         for (int64_t r = g.runs - 1; r >= 0; r--) { /* the last ones are in the cache */
             int64_t at = g.at + r * g.run;
-            kernels->apply(tl_tensor_at(src, at), tl_tensor_at(step->dst, at), g.n, g.stride,
-                           g.width, &map);
+            void *to = tl_tensor_at(step->dst, at);
+            if (residual != NULL)
+                kernels->apply_residual(tl_tensor_at(src, at), tl_tensor_at(residual, at), to, g.n,
+                                        g.stride, g.width, &map);
+            else
+                kernels->apply(tl_tensor_at(src, at), to, g.n, g.stride, g.width, &map);
         }
     }
     return TL_OK;
 }
 
-/* The two sums, then the gradient of the source. In training mode (Ioffe, Szegedy 2015)
+/* Writes the gradients of the sources that want one. */
+static void pull_back(tl_step *step, const group *g, const float *a, const float *b,
+                      const float *c, const tl_norm_map *map)
+{
+    const tl_tensor *x = step->kept_src[0], *dy = step->dst->diff, *residual = residual_of(step);
+    const tl_tensor *dx = step->diff_src[0], *dr = residual != NULL ? step->diff_src[1] : NULL;
+    const tl_norm_kernels *kernels = tl_norm(x->dtype);
+    if (dx == NULL && dr == NULL)
+        return;
+    for (int64_t r = g->runs - 1; r >= 0; r--) { /* see forward */
+        int64_t at = g->at + r * g->run;
+        const void *xs = tl_tensor_at(x, at), *dys = tl_tensor_at(dy, at);
+        void *to = dx != NULL ? tl_tensor_at(dx, at) : NULL;
+        if (residual != NULL)
+            kernels->pull_back_residual(xs, dys, tl_tensor_at(step->kept_dst, at), to,
+                                        dr != NULL ? tl_tensor_at(dr, at) : NULL, g->n, g->stride,
+                                        g->width, a, b, c, map);
+        else
+            kernels->pull_back(xs, dys, to, g->n, g->stride, g->width, a, b, c, map);
+    }
+}
+
+/* The two sums, then the gradients of the sources. In training mode (Ioffe, Szegedy 2015)
  * dx = gamma * inv * (dy - mean(dy) - xhat * mean(dy * xhat)), written as a * dy + b * x + c. */
 static void group_backward(tl_step *step, const group *g)
 {
@@ -180,8 +217,12 @@ static void group_backward(tl_step *step, const group *g)
     memcpy(mean, used_mean(step) + g->channel, (size_t)g->real * sizeof(float));
     for (int64_t r = 0; r < g->runs; r++) {
         int64_t at = g->at + r * g->run;
-        kernels->gradients(tl_tensor_at(x, at), tl_tensor_at(dy, at), g->n, g->stride, g->width,
-                           mean, &map, sum, product);
+        const void *xs = tl_tensor_at(x, at), *dys = tl_tensor_at(dy, at);
+        if (residual_of(step) != NULL)
+            kernels->gradients_residual(xs, dys, tl_tensor_at(step->kept_dst, at), g->n, g->stride,
+                                        g->width, mean, &map, sum, product);
+        else
+            kernels->gradients(xs, dys, g->n, g->stride, g->width, mean, &map, sum, product);
     }
     for (int k = 0; k < g->real; k++) {
         int64_t channel = g->channel + k;
@@ -197,12 +238,7 @@ static void group_backward(tl_step *step, const group *g)
             c[k] = (float)(slope * mean[k] - map.scale[k] * sum[k] / count);
         }
     }
-    for (int64_t r = g->runs - 1; step->diff_src[0] != NULL && r >= 0; r--) { /* see forward */
-        int64_t at = g->at + r * g->run;
-        kernels->pull_back(tl_tensor_at(x, at), tl_tensor_at(dy, at),
-                           tl_tensor_at(step->diff_src[0], at), g->n, g->stride, g->width, a, b, c,
-                           &map);
-    }
+    pull_back(step, g, a, b, c, &map);
 }
 
 static tl_status backward(tl_step *step, const tl_run *run, tl_error *err)
@@ -235,7 +271,7 @@ const tl_op tl_op_batch_norm = {
     .infer = infer,
     .choose = tl_choose_same,
     .takes_bf16 = tl_takes_bf16,
-    .backward_reads_src = true,
+    .backward_reads = backward_reads,
     .overwrites_diff = true,
     .create = create,
     .forward = forward,

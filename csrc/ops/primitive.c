@@ -236,19 +236,16 @@ tl_channels tl_tensor_channels(const tl_tensor *tensor)
     return (tl_channels){1, 1, size / n, n, n, n};
 }
 
-static bool reads_dst_only(const tl_step *step)
+bool tl_backward_reads_src(const tl_step *step, int k)
 {
-    return step->op->backward_reads_dst_only != NULL && step->op->backward_reads_dst_only(step);
-}
-
-bool tl_backward_reads_src(const tl_step *step)
-{
-    return step->op->backward_reads_src && !reads_dst_only(step);
+    const tl_op *op = step->op;
+    return op->backward_reads != NULL ? op->backward_reads(step, k) : op->backward_reads_src;
 }
 
 bool tl_backward_reads_dst(const tl_step *step)
 {
-    return step->op->backward_reads_dst || reads_dst_only(step);
+    const tl_op *op = step->op;
+    return op->backward_reads != NULL ? op->backward_reads(step, TL_DST) : op->backward_reads_dst;
 }
 
 tl_tensor *tl_tensor_root(tl_tensor *tensor)

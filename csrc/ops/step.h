@@ -81,16 +81,17 @@ typedef struct tl_op {
     bool (*takes_bf16)(const tl_graph *graph, const tl_node *node, bool training);
     bool starts_bf16; /* and is worth a change of type in front; others go on with what comes */
     bool makes_f32;   /* of bf16 too */
-    bool backward_reads_src, backward_reads_dst;
-    /* Where attributes decide: of the two, backward reads only dst; NULL: the flags decide. */
-    bool (*backward_reads_dst_only)(const tl_step *step);
+    bool backward_reads_src, backward_reads_dst; /* all sources */
+    /* Where the step decides: does backward read source k, or dst (k = TL_DST)? NULL: the flags
+     * say. */
+    bool (*backward_reads)(const tl_step *step, int k);
     /* backward adds by itself where accumulate[i] is set */
     bool adds_diff;
     /* so it does, and where src and dst have one shape, d dst / d src is 1: gradients may share
      * memory */
     bool passes_diff;
-    /* backward computes element by element: where the shapes are one, diff_src[0] may be written
-     * over the gradient of dst */
+    /* backward computes element by element: where the shapes are one, one of diff_src may be
+     * written over the gradient of dst */
     bool overwrites_diff;
     bool in_place; /* in an inference plan forward may write over src[0], where nobody needs it */
     bool is_view;  /* forward: dst is src[0]'s memory under another shape: nothing to run */
@@ -107,6 +108,8 @@ typedef struct tl_op {
     void (*kernels)(const tl_step *step, tl_kernels *out);
     void (*destroy)(tl_step *step);
 } tl_op;
+
+#define TL_DST (-1) /* of backward_reads */
 
 /* How loops of our own are called in a profile. */
 #define TL_OWN "tlfast"
@@ -129,12 +132,12 @@ struct tl_step {
     bool *accumulate; /* diff_src[i] is a temporary to be added to src[i]->diff; array owned */
     float *diff_weights[TL_MAX_WEIGHTS]; /* Keras layout, in the gradient region; NULL if frozen */
     bool wants_diff_weights[TL_MAX_WEIGHTS];
-    bool training; /* a backward pass will follow */
-    /* Folded into a convolution, inference only: */
-    const tl_node *folded_norm; /* batch norm, or NULL */
-    bool has_activation;        /* applied to dst; kind and alpha below */
+    bool training;       /* a backward pass will follow */
+    bool has_activation; /* applied to dst; kind and alpha below */
     tl_activation activation;
     float alpha;
+    /* Folded into a convolution, inference only: */
+    const tl_node *folded_norm; /* batch norm, or NULL */
     bool adds_residual; /* dst starts as the residual (they share memory) and is added to */
     size_t work_bytes[TL_WORK_COUNT]; /* asked for in create */
     void *work[TL_WORK_COUNT];
@@ -214,8 +217,8 @@ static inline void tl_tensor_set(const tl_tensor *tensor, int64_t i, float value
 /* The usual takes_bf16. */
 bool tl_takes_bf16(const tl_graph *graph, const tl_node *node, bool training);
 
-/* Does the step's backward read its sources, its result? */
-bool tl_backward_reads_src(const tl_step *step);
+/* Does the step's backward read its source k, its result? */
+bool tl_backward_reads_src(const tl_step *step, int k);
 bool tl_backward_reads_dst(const tl_step *step);
 
 /* sum = a + b, of one form; sum may be a or b. */

@@ -40,7 +40,7 @@ static void mark_live_ranges(tl_plan *plan)
         touch(step->dst, i);
         for (int k = 0; k < step->n_src; k++) {
             touch(step->src[k], i);
-            if (step->training && tl_backward_reads_src(step))
+            if (step->training && tl_backward_reads_src(step, k))
                 touch(step->kept_src[k], back);
             if (step->diff_src[k] != NULL)
                 touch(step->diff_src[k], back);

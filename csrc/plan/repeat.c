@@ -48,9 +48,8 @@ static int first_backward_reader(const tl_plan *plan, int i)
     int first = -1;
     for (int j = i + 1; j < plan->n_steps; j++) {
         const tl_step *reader = &plan->steps[j];
-        for (int k = 0; reader->training && tl_backward_reads_src(reader) && k < reader->n_src;
-             k++)
-            if (reader->src[k] == plan->steps[i].dst)
+        for (int k = 0; reader->training && k < reader->n_src; k++)
+            if (reader->src[k] == plan->steps[i].dst && tl_backward_reads_src(reader, k))
                 first = j;
     }
     const tl_step *step = &plan->steps[i];

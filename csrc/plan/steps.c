@@ -114,10 +114,10 @@ static bool dies_in(const tl_plan *plan, int value, int sum, int node)
 }
 
 typedef struct group {
-    const tl_node *norm, *activation;
-    int residual; /* value added, or -1 */
-    int sum;      /* the node that adds it, or -1 */
-    int dst;      /* value the whole group makes */
+    const tl_node *norm, *activation; /* of a convolution or a join: the norm behind it */
+    int residual;                     /* value added, or -1 */
+    int sum;                          /* the node that adds it, or -1 */
+    int dst;                          /* value the whole group makes */
 } group;
 
 static group alone(int value)
@@ -142,6 +142,12 @@ static int next_of(const tl_plan *plan, int value, int conv)
                : -1;
 }
 
+static bool same_dims(const tl_plan *plan, int a, int b)
+{
+    const tl_value *x = &plan->graph->values[a], *y = &plan->graph->values[b];
+    return x->rank == y->rank && memcmp(x->dims, y->dims, (size_t)x->rank * sizeof *x->dims) == 0;
+}
+
 static group find_behind_convolution(const tl_plan *plan, int conv, tl_dtype dtype)
 {
     group g = alone(conv);
@@ -156,10 +162,9 @@ static group find_behind_convolution(const tl_plan *plan, int conv, tl_dtype dty
         const tl_node *sum = &plan->nodes[next];
         int other = sum->src[0] == g.dst ? sum->src[1] : sum->src[0];
         const tl_tensor *t = plan->primary[other]; /* made before this convolution? */
-        const tl_value *a = &plan->graph->values[g.dst], *b = &plan->graph->values[other];
-        if (other != g.dst && t != NULL && !plan->is_feed[other] && a->rank == b->rank &&
-            memcmp(a->dims, b->dims, (size_t)a->rank * sizeof *a->dims) == 0 &&
-            t->dtype == dtype && dies_in(plan, other, next, conv)) {
+        if (other != g.dst && t != NULL && !plan->is_feed[other] &&
+            same_dims(plan, g.dst, other) && t->dtype == dtype &&
+            dies_in(plan, other, next, conv)) {
             g.residual = other;
             g.sum = g.dst = next;
             next = next_of(plan, g.dst, conv);
@@ -179,6 +184,13 @@ static bool maps(const tl_plan *plan, int value)
            !plan->nodes[value].attrs.training;
 }
 
+static bool clips(const tl_attrs *activation)
+{
+    return activation->kind == TL_ACT_relu6 ||
+           (activation->kind == TL_ACT_relu &&
+            (!activation->has_alpha || activation->alpha == 0.f));
+}
+
 /* A batch norm with the ReLU or ReLU6 behind it, or with the swish where it has a backward pass,
  * which needs no more than without. */
 static group find_activated_norm(const tl_plan *plan, int norm)
@@ -189,13 +201,32 @@ static group find_activated_norm(const tl_plan *plan, int norm)
         plan->dtypes[next] != plan->dtypes[norm])
         return g;
     const tl_attrs *a = &plan->nodes[next].attrs;
-    if (a->kind == TL_ACT_relu6 ||
-        (a->kind == TL_ACT_relu && (!a->has_alpha || a->alpha == 0.f)) ||
+    if (clips(a) ||
         (a->kind == TL_ACT_swish && (!a->has_alpha || a->alpha == 1.f) && !maps(plan, norm))) {
         g.activation = &plan->nodes[next];
         g.dst = next;
     }
     return g;
+}
+
+/* A batch norm, the sum of its result and one that is there before it, and the ReLU or ReLU6
+ * behind that, in a plan that trains: the end of a residual block. Without the ReLU little is won.
+ */
+static group find_residual_norm(const tl_plan *plan, int norm)
+{
+    int next = only_reader(plan, norm);
+    if (next < 0 || maps(plan, norm) || plan->nodes[next].kind != TL_OP_add ||
+        plan->nodes[next].n_src != 2)
+        return find_activated_norm(plan, norm);
+    const tl_node *sum = &plan->nodes[next];
+    int other = sum->src[0] == norm ? sum->src[1] : sum->src[0], last = only_reader(plan, next);
+    if (last < 0 || plan->nodes[last].kind != TL_OP_activation ||
+        !clips(&plan->nodes[last].attrs) || plan->primary[other] == NULL ||
+        plan->primary[other]->dtype != plan->dtypes[norm] ||
+        plan->dtypes[last] != plan->dtypes[norm] ||
+        plan->needs_gradient[norm] != plan->needs_gradient[last] || !same_dims(plan, norm, other))
+        return alone(norm);
+    return (group){.activation = &plan->nodes[last], .residual = other, .sum = next, .dst = last};
 }
 
 /* A join that only such a norm reads: one step does both. */
@@ -272,7 +303,7 @@ static group find_group(const tl_plan *plan, int value, tl_dtype dtype)
             return plan->needs_gradient[value] ? alone(value)
                                                : find_behind_convolution(plan, value, dtype);
         case TL_OP_batch_norm:
-            return find_activated_norm(plan, value);
+            return find_residual_norm(plan, value);
         case TL_OP_concat:
             return find_joined_norm(plan, value);
         default:
@@ -326,24 +357,27 @@ static tl_status add_step(tl_plan *plan, int value, bool *done, tl_error *err)
         tl_tensor *unused;
         TL_TRY(demand(plan, node->src[k], src, &unused, err));
     }
-    tl_tensor *residual = NULL; /* in the form of the result, which is written over it */
+    tl_tensor *residual = NULL; /* in the form of the result */
     if (g.residual >= 0)
         TL_TRY(demand(plan, g.residual, dst, &residual, err));
+    bool reads_residual = residual != NULL && node->kind == TL_OP_batch_norm;
     bool joins_norm = node->kind == TL_OP_concat && g.norm != NULL;
     const tl_node *named = joins_norm ? g.norm : node;
     tl_step *step = NULL;
     TL_TRY(new_step(plan, maps(plan, named->dst) ? &tl_op_norm_map : op, named, named->name,
-                    node->n_src, &step, err));
+                    node->n_src + reads_residual, &step, err));
     for (int k = 0; k < node->n_src; k++)
         TL_TRY(demand(plan, node->src[k], src, &step->src[k], err));
+    if (reads_residual)
+        step->src[node->n_src] = residual;
     TL_TRY(value_tensor(plan, g.dst, dst, &step->dst, err));
     plan->primary[g.dst] = step->dst;
     step->training = plan->needs_gradient[value];
     step->folded_norm = g.norm;
-    step->adds_residual = residual != NULL;
+    step->adds_residual = residual != NULL && !reads_residual;
     if (g.activation != NULL)
         take_activation(step, g.activation);
-    if (residual != NULL)
+    if (step->adds_residual)
         step->dst->alias = residual;
     else if (op->is_view || writes_over(plan, op, node, step))
         step->dst->alias = step->src[0];
