@@ -79,6 +79,10 @@ def step_of_limit(part: dict[str, Any]) -> float:
     return middle(part["step"])[0] / middle(part["limit of a step"])[0]
 
 
+def prediction_of_limit(part: dict[str, Any]) -> float:
+    return middle(part["inference"])[0] / middle(part["limit of inference"])[0]
+
+
 def images_per_second(part: dict[str, Any]) -> float:
     return train.BATCH / median(part, "tlfast")
 
@@ -170,8 +174,12 @@ PREDICTION = [
     Row("f32, one image, OpenVINO", "predict", "{:.2f}x", predicted(1, "openvino")),
     Row("f32, one image, ONNX Runtime", "predict", "{:.2f}x", predicted(1, "onnxruntime")),
     Row("f32, one image, Keras", "predict", "{:.1f}x", predicted(1, "keras")),
+    Row("f32, batches of 16 / their direct convolutions alone", "limit", "{:.2f}",
+        prediction_of_limit, False),
     Row("bf16, batches of 16, OpenVINO", "predict-bf16", "{:.2f}x", predicted(16, "openvino")),
     Row("bf16, one image, OpenVINO", "predict-bf16", "{:.2f}x", predicted(1, "openvino")),
+    Row("bf16, batches of 16 / their direct convolutions alone", "limit-bf16", "{:.2f}",
+        prediction_of_limit, False),
 ]
 
 
