@@ -18,6 +18,10 @@ HERE = Path(__file__).resolve().parent
 INSTRUCTIONS = {"avx2": "AVX2", "avx512f": "AVX-512", "avx512_bf16": "BF16", "amx_bf16": "AMX"}
 
 
+class Ended(SystemExit):
+    """A contender's process is no more; ends the benchmark where nobody goes on without it."""
+
+
 class Worker:
     """A contender's process: requests and answers are lines of JSON.
 
@@ -47,7 +51,7 @@ class Worker:
         line = self.process.stdout.readline()
         if not line:
             self.errors.seek(0)
-            sys.exit(f"the process of {self.name} ended:\n{self.errors.read()[-3000:]}")
+            raise Ended(f"the process of {self.name} ended:\n{self.errors.read()[-3000:]}")
         return json.loads(line)
 
     def ask(self, what: str, **request: Any) -> Any:

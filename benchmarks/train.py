@@ -14,7 +14,7 @@ from typing import Any
 
 import networks
 import numpy as np
-from process import Worker, keep, machine, middle, peer
+from process import Ended, Worker, keep, machine, middle, peer
 
 # Name of a contender: script and arguments, the variable that names its Python, its environment.
 CONTENDERS: dict[str, tuple[list[str], str | None, dict[str, str]]] = {
@@ -50,6 +50,21 @@ def compare(found: dict[str, np.ndarray], network: str, allowed: float) -> float
     return difference
 
 
+def ask_all(workers: dict[str, Worker], failed: dict[str, str], what: str, **request: Any) -> Any:
+    """The answers by name. A peer that fails (torch.compile may) is out of the race, and said."""
+    answers = {}
+    for name, worker in list(workers.items()):
+        try:
+            answers[name] = worker.ask(what, **request)
+        except Ended as error:
+            if name == "tlfast" or len(workers) == 2:
+                raise
+            failed[name] = str(error).strip().splitlines()[-1]
+            del workers[name]
+            print(f"{name} failed: {failed[name]}", flush=True)
+    return answers
+
+
 def measure(network: str, contenders: list[str], rounds: int, modes: list[str]) -> dict[str, Any]:
     """All contenders in turns."""
     workers = {name: start(name, modes) for name in contenders}
@@ -59,24 +74,23 @@ def measure(network: str, contenders: list[str], rounds: int, modes: list[str]) 
         rng = np.random.default_rng(1)
         np.save(pixels, rng.uniform(-1, 1, (BATCH, networks.SIZE, networks.SIZE, 3)).astype("f4"))
         workers["tlfast"].ask("describe", network=network, target=model)
-        found = {
-            name: np.array(worker.ask("predict", network=network, model=model, pixels=pixels))
-            for name, worker in workers.items()
-        }
+        failed: dict[str, str] = {}
+        request = {"network": network, "model": model, "pixels": pixels}
+        predicted = ask_all(workers, failed, "predict", **request)
+        found = {name: np.array(values) for name, values in predicted.items()}
         difference = compare(found, network, AGREE_BF16 if "bf16" in modes else AGREE)
-        seconds: dict[str, list[float]] = {name: [] for name in contenders}
-        first = {name: worker.ask("step") for name, worker in workers.items()}
-        for _ in range(rounds):
-            for name, worker in workers.items():
-                seconds[name].append(worker.ask("step"))
-        memory = {name: worker.ask("memory") for name, worker in workers.items()}
+        first = ask_all(workers, failed, "step")
+        steps = [ask_all(workers, failed, "step") for _ in range(rounds)]
+        memory = ask_all(workers, failed, "memory")
         bound = workers["tlfast"].ask("lower_bound")
+    seconds = {name: [step[name] for step in steps] for name in workers}
+    first = {name: first[name] for name in workers}
     versions = {name: worker.versions for name, worker in workers.items()}
     for worker in workers.values():
         worker.close()
     return {
         "difference": difference, "first": first, "seconds": seconds, "memory": memory,
-        "lower_bound": bound, "versions": versions,
+        "lower_bound": bound, "versions": versions, "failed": failed,
     }  # fmt: skip
 
 
