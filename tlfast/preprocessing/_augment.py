@@ -52,7 +52,7 @@ def draw(generator: Any, shape: tuple[int, ...]) -> dict[str, Any]:
 
 def _shift(limit: Any, size: int) -> float:
     """A shift in pixels: a fraction of `size`, a number of pixels, or one of a list."""
-    if not np.any(limit):
+    if not (limit if isinstance(limit, float) else np.any(limit)):  # in every epoch, of every image
         return 0
     if np.ndim(limit) or isinstance(limit, (int, np.integer)):
         shift = np.random.choice(limit)
