@@ -32,6 +32,11 @@ const char *tl_activation_name(tl_activation kind)
     return activation_names[kind];
 }
 
+bool tl_same_shape(const tl_value *a, const tl_value *b)
+{
+    return a->rank == b->rank && memcmp(a->dims, b->dims, (size_t)a->rank * sizeof *a->dims) == 0;
+}
+
 int64_t tl_shape_size(int rank, const int64_t *dims)
 {
     int64_t size = 1;

@@ -114,6 +114,8 @@ const char *tl_activation_name(tl_activation kind);
 /* Elements of a shape; shapes in a graph are checked to fit. */
 int64_t tl_shape_size(int rank, const int64_t *dims);
 
+bool tl_same_shape(const tl_value *a, const tl_value *b);
+
 /* "(2, 224, 224, 3)" into text; returns text. */
 const char *tl_shape_text(int rank, const int64_t *dims, char *text, size_t bytes);
 

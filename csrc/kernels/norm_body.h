@@ -109,19 +109,15 @@ EACH void NAME(apply_loop)(const void *from, const void *residual, void *to, int
     }
 }
 
-static void NAME(apply)(const void *x, void *y, int64_t n, int64_t stride, int width,
-                        const tl_norm_map *map)
+static void NAME(apply)(const void *x, const void *r, void *y, int64_t n, int64_t stride,
+                        int width, const tl_norm_map *map)
 {
-    if (map->swish)
+    if (r != NULL)
+        NAME(apply_loop)(x, r, y, n, stride, width, map, false);
+    else if (map->swish)
         NAME(apply_loop)(x, NULL, y, n, stride, width, map, true);
     else
         NAME(apply_loop)(x, NULL, y, n, stride, width, map, false);
-}
-
-static void NAME(apply_residual)(const void *x, const void *r, void *y, int64_t n, int64_t stride,
-                                 int width, const tl_norm_map *map)
-{
-    NAME(apply_loop)(x, r, y, n, stride, width, map, false);
 }
 
 static void NAME(map_rows)(const void *from, void *to, int64_t rows, int64_t x_stride,
@@ -196,21 +192,16 @@ EACH void NAME(gradients_loop)(const void *from, const void *diff, const void *c
     }
 }
 
-static void NAME(gradients)(const void *x, const void *dy, int64_t n, int64_t stride, int width,
-                            const float *origin, const tl_norm_map *map, double *sum,
-                            double *product)
+static void NAME(gradients)(const void *x, const void *dy, const void *y, int64_t n,
+                            int64_t stride, int width, const float *origin, const tl_norm_map *map,
+                            double *sum, double *product)
 {
-    if (map->swish)
+    if (y != NULL)
+        NAME(gradients_loop)(x, dy, y, n, stride, width, origin, map, sum, product, false);
+    else if (map->swish)
         NAME(gradients_loop)(x, dy, NULL, n, stride, width, origin, map, sum, product, true);
     else
         NAME(gradients_loop)(x, dy, NULL, n, stride, width, origin, map, sum, product, false);
-}
-
-static void NAME(gradients_residual)(const void *x, const void *dy, const void *y, int64_t n,
-                                     int64_t stride, int width, const float *origin,
-                                     const tl_norm_map *map, double *sum, double *product)
-{
-    NAME(gradients_loop)(x, dy, y, n, stride, width, origin, map, sum, product, false);
 }
 
 EACH void NAME(pull_back_loop)(const void *from, const void *diff, const void *clipped, void *to,
@@ -247,22 +238,16 @@ EACH void NAME(pull_back_loop)(const void *from, const void *diff, const void *c
     }
 }
 
-static void NAME(pull_back)(const void *x, const void *dy, void *dx, int64_t n, int64_t stride,
-                            int width, const float *a, const float *b, const float *c,
-                            const tl_norm_map *map)
+static void NAME(pull_back)(const void *x, const void *dy, const void *y, void *dx, void *dr,
+                            int64_t n, int64_t stride, int width, const float *a, const float *b,
+                            const float *c, const tl_norm_map *map)
 {
-    if (map->swish)
+    if (y != NULL)
+        NAME(pull_back_loop)(x, dy, y, dx, dr, n, stride, width, a, b, c, map, false);
+    else if (map->swish)
         NAME(pull_back_loop)(x, dy, NULL, dx, NULL, n, stride, width, a, b, c, map, true);
     else
         NAME(pull_back_loop)(x, dy, NULL, dx, NULL, n, stride, width, a, b, c, map, false);
-}
-
-static void NAME(pull_back_residual)(const void *x, const void *dy, const void *y, void *dx,
-                                     void *dr, int64_t n, int64_t stride, int width,
-                                     const float *a, const float *b, const float *c,
-                                     const tl_norm_map *map)
-{
-    NAME(pull_back_loop)(x, dy, y, dx, dr, n, stride, width, a, b, c, map, false);
 }
 
 static void NAME(add)(void *to, const void *first, const void *other, int64_t n)
@@ -276,16 +261,9 @@ static void NAME(add)(void *to, const void *first, const void *other, int64_t n)
         PUT(sum + i, GET(a + i) + GET(b + i));
 }
 
-static const tl_norm_kernels NAME(kernels) = {.moments = NAME(moments),
-                                              .sums = NAME(sums),
-                                              .apply = NAME(apply),
-                                              .apply_residual = NAME(apply_residual),
-                                              .map_rows = NAME(map_rows),
-                                              .gradients = NAME(gradients),
-                                              .gradients_residual = NAME(gradients_residual),
-                                              .pull_back = NAME(pull_back),
-                                              .pull_back_residual = NAME(pull_back_residual),
-                                              .add = NAME(add)};
+static const tl_norm_kernels NAME(kernels) = {NAME(moments),  NAME(sums),      NAME(apply),
+                                              NAME(map_rows), NAME(gradients), NAME(pull_back),
+                                              NAME(add)};
 
 #undef EACH
 #undef GROUPS

@@ -33,9 +33,9 @@ static void scale(const tl_tensor *from, tl_tensor *to, int64_t at, int64_t n, f
         map.scale[k] = factor;
     int64_t whole = n / TL_NORM_WIDTH, rest = at + whole * TL_NORM_WIDTH;
     const tl_norm_kernels *kernels = tl_norm(to->dtype);
-    kernels->apply(tl_tensor_at(from, at), tl_tensor_at(to, at), whole, TL_NORM_WIDTH,
+    kernels->apply(tl_tensor_at(from, at), NULL, tl_tensor_at(to, at), whole, TL_NORM_WIDTH,
                    TL_NORM_WIDTH, &map);
-    kernels->apply(tl_tensor_at(from, rest), tl_tensor_at(to, rest), 1, TL_NORM_WIDTH,
+    kernels->apply(tl_tensor_at(from, rest), NULL, tl_tensor_at(to, rest), 1, TL_NORM_WIDTH,
                    (int)(n % TL_NORM_WIDTH), &map);
 }
 

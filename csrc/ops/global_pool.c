@@ -98,8 +98,8 @@ static tl_status average_backward(tl_step *step, const tl_run *run, tl_error *er
         }
         if (dy != NULL)
             tl_norm(out->dtype)
-                ->apply(tl_tensor_at(dy, s.at), tl_tensor_at(out, s.at), s.n, s.stride, s.width,
-                        &map);
+                ->apply(tl_tensor_at(dy, s.at), NULL, tl_tensor_at(out, s.at), s.n, s.stride,
+                        s.width, &map);
         else
             fill(out, &s, map.shift);
     }

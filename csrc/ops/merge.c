@@ -8,16 +8,11 @@
 
 typedef enum operand { WHOLE, PER_CHANNEL, PER_POSITION } operand;
 
-static bool same_dims(const tl_value *a, const tl_value *b)
-{
-    return a->rank == b->rank && memcmp(a->dims, b->dims, (size_t)a->rank * sizeof *a->dims) == 0;
-}
-
 /* How operand b spreads over a; false when it does not. */
 static bool operand_of(const tl_value *a, const tl_value *b, operand *kind)
 {
     *kind = WHOLE;
-    if (same_dims(a, b))
+    if (tl_same_shape(a, b))
         return true;
     if (a->rank != 4 || b->rank != 4 || a->dims[0] != b->dims[0])
         return false;
@@ -233,7 +228,7 @@ static void multiply_channels(const tl_tensor *from, const tl_tensor *factor, co
         for (int k = 0; k < s.width; k++)
             map.scale[k] = tl_tensor_get(factor, s.channel + k);
         tl_norm(from->dtype)
-            ->apply(tl_tensor_at(from, s.at), tl_tensor_at(to, s.at), s.n, s.stride, s.width,
+            ->apply(tl_tensor_at(from, s.at), NULL, tl_tensor_at(to, s.at), s.n, s.stride, s.width,
                     &map);
     }
 }
@@ -248,8 +243,8 @@ static void reduce_channels(const tl_tensor *x, const tl_tensor *dy, const tl_te
     for (int64_t i = 0; i < jobs; i++) {
         tl_slice s = tl_slice_of(x, i / groups, i % groups);
         double sum[TL_NORM_WIDTH] = {0}, product[TL_NORM_WIDTH] = {0};
-        tl_norm(x->dtype)->gradients(tl_tensor_at(x, s.at), tl_tensor_at(dy, s.at), s.n, s.stride,
-                                     s.width, zeros, &all, sum, product);
+        tl_norm(x->dtype)->gradients(tl_tensor_at(x, s.at), tl_tensor_at(dy, s.at), NULL, s.n,
+                                     s.stride, s.width, zeros, &all, sum, product);
         for (int k = 0; k < s.width; k++)
             tl_tensor_set(diff_factor, s.channel + k, (float)product[k]);
     }
@@ -314,7 +309,7 @@ static bool takes_bf16_add(const tl_graph *graph, const tl_node *node, bool trai
 {
     (void)training;
     for (int i = 1; i < node->n_src; i++)
-        if (!same_dims(&graph->values[node->src[0]], &graph->values[node->src[i]]))
+        if (!tl_same_shape(&graph->values[node->src[0]], &graph->values[node->src[i]]))
             return false;
     return node->n_src > 1;
 }

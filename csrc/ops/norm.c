@@ -61,6 +61,17 @@ static const tl_tensor *residual_of(const tl_step *step)
     return step->n_src == 2 ? step->src[1] : NULL;
 }
 
+/* The result, where backward reads what was clipped from it; else NULL. */
+static const tl_tensor *clipped_of(const tl_step *step)
+{
+    return residual_of(step) != NULL ? step->kept_dst : NULL;
+}
+
+static void *at_or_null(const tl_tensor *tensor, int64_t i)
+{
+    return tensor != NULL ? tl_tensor_at(tensor, i) : NULL;
+}
+
 static bool backward_reads(const tl_step *step, int k)
 {
     return k == 0 || (k == TL_DST && residual_of(step) != NULL);
@@ -170,12 +181,8 @@ static tl_status forward(tl_step *step, const tl_run *run, tl_error *err)
         tl_norm_map map = map_of(step->repeats != NULL ? step->repeats : step, &g);
         for (int64_t r = g.runs - 1; r >= 0; r--) { /* the last ones are in the cache */
             int64_t at = g.at + r * g.run;
-            void *to = tl_tensor_at(step->dst, at);
-            if (residual != NULL)
-                kernels->apply_residual(tl_tensor_at(src, at), tl_tensor_at(residual, at), to, g.n,
-                                        g.stride, g.width, &map);
-            else
-                kernels->apply(tl_tensor_at(src, at), to, g.n, g.stride, g.width, &map);
+            kernels->apply(tl_tensor_at(src, at), at_or_null(residual, at),
+                           tl_tensor_at(step->dst, at), g.n, g.stride, g.width, &map);
         }
     }
     return TL_OK;
@@ -185,21 +192,16 @@ static tl_status forward(tl_step *step, const tl_run *run, tl_error *err)
 static void pull_back(tl_step *step, const group *g, const float *a, const float *b,
                       const float *c, const tl_norm_map *map)
 {
-    const tl_tensor *x = step->kept_src[0], *dy = step->dst->diff, *residual = residual_of(step);
-    const tl_tensor *dx = step->diff_src[0], *dr = residual != NULL ? step->diff_src[1] : NULL;
+    const tl_tensor *x = step->kept_src[0], *dy = step->dst->diff, *y = clipped_of(step);
+    const tl_tensor *dx = step->diff_src[0], *dr = step->n_src == 2 ? step->diff_src[1] : NULL;
     const tl_norm_kernels *kernels = tl_norm(x->dtype);
     if (dx == NULL && dr == NULL)
         return;
     for (int64_t r = g->runs - 1; r >= 0; r--) { /* see forward */
         int64_t at = g->at + r * g->run;
-        const void *xs = tl_tensor_at(x, at), *dys = tl_tensor_at(dy, at);
-        void *to = dx != NULL ? tl_tensor_at(dx, at) : NULL;
-        if (residual != NULL)
-            kernels->pull_back_residual(xs, dys, tl_tensor_at(step->kept_dst, at), to,
-                                        dr != NULL ? tl_tensor_at(dr, at) : NULL, g->n, g->stride,
-                                        g->width, a, b, c, map);
-        else
-            kernels->pull_back(xs, dys, to, g->n, g->stride, g->width, a, b, c, map);
+        kernels->pull_back(tl_tensor_at(x, at), tl_tensor_at(dy, at), at_or_null(y, at),
+                           at_or_null(dx, at), at_or_null(dr, at), g->n, g->stride, g->width, a, b,
+                           c, map);
     }
 }
 
@@ -207,7 +209,7 @@ static void pull_back(tl_step *step, const group *g, const float *a, const float
  * dx = gamma * inv * (dy - mean(dy) - xhat * mean(dy * xhat)), written as a * dy + b * x + c. */
 static void group_backward(tl_step *step, const group *g)
 {
-    const tl_tensor *x = step->kept_src[0], *dy = step->dst->diff;
+    const tl_tensor *x = step->kept_src[0], *dy = step->dst->diff, *y = clipped_of(step);
     const tl_norm_kernels *kernels = tl_norm(x->dtype);
     tl_norm_map map = map_of(step, g);
     double sum[TL_NORM_WIDTH] = {0}, product[TL_NORM_WIDTH] = {0};
@@ -217,12 +219,8 @@ static void group_backward(tl_step *step, const group *g)
     memcpy(mean, used_mean(step) + g->channel, (size_t)g->real * sizeof(float));
     for (int64_t r = 0; r < g->runs; r++) {
         int64_t at = g->at + r * g->run;
-        const void *xs = tl_tensor_at(x, at), *dys = tl_tensor_at(dy, at);
-        if (residual_of(step) != NULL)
-            kernels->gradients_residual(xs, dys, tl_tensor_at(step->kept_dst, at), g->n, g->stride,
-                                        g->width, mean, &map, sum, product);
-        else
-            kernels->gradients(xs, dys, g->n, g->stride, g->width, mean, &map, sum, product);
+        kernels->gradients(tl_tensor_at(x, at), tl_tensor_at(dy, at), at_or_null(y, at), g->n,
+                           g->stride, g->width, mean, &map, sum, product);
     }
     for (int k = 0; k < g->real; k++) {
         int64_t channel = g->channel + k;

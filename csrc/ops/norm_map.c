@@ -90,8 +90,8 @@ static void map_blocks(const tl_step *step, const tl_tensor *src, int64_t first,
         }
         void *to = tl_tensor_at(step->dst, (image * all + first / block + b) * positions * block);
         tl_norm(src->dtype)
-            ->apply(tl_tensor_at(src, job * positions * block), to, positions, block, (int)block,
-                    &map);
+            ->apply(tl_tensor_at(src, job * positions * block), NULL, to, positions, block,
+                    (int)block, &map);
     }
 }
 

@@ -142,10 +142,20 @@ static int next_of(const tl_plan *plan, int value, int conv)
                : -1;
 }
 
-static bool same_dims(const tl_plan *plan, int a, int b)
+/* What node adds to value: one value of its shape and the type, which is made before; -1 if node
+ * is no such sum. */
+static int added_to(const tl_plan *plan, int value, int node, tl_dtype dtype)
 {
-    const tl_value *x = &plan->graph->values[a], *y = &plan->graph->values[b];
-    return x->rank == y->rank && memcmp(x->dims, y->dims, (size_t)x->rank * sizeof *x->dims) == 0;
+    const tl_node *sum = &plan->nodes[node];
+    if (sum->kind != TL_OP_add || sum->n_src != 2)
+        return -1;
+    int other = sum->src[0] == value ? sum->src[1] : sum->src[0];
+    const tl_value *values = plan->graph->values;
+    const tl_tensor *t = plan->primary[other];
+    return other != value && t != NULL && t->dtype == dtype &&
+                   tl_same_shape(&values[value], &values[other])
+               ? other
+               : -1;
 }
 
 static group find_behind_convolution(const tl_plan *plan, int conv, tl_dtype dtype)
@@ -158,17 +168,11 @@ static group find_behind_convolution(const tl_plan *plan, int conv, tl_dtype dty
         g.dst = next;
         next = next_of(plan, g.dst, conv);
     }
-    if (next >= 0 && plan->nodes[next].kind == TL_OP_add && plan->nodes[next].n_src == 2) {
-        const tl_node *sum = &plan->nodes[next];
-        int other = sum->src[0] == g.dst ? sum->src[1] : sum->src[0];
-        const tl_tensor *t = plan->primary[other]; /* made before this convolution? */
-        if (other != g.dst && t != NULL && !plan->is_feed[other] &&
-            same_dims(plan, g.dst, other) && t->dtype == dtype &&
-            dies_in(plan, other, next, conv)) {
-            g.residual = other;
-            g.sum = g.dst = next;
-            next = next_of(plan, g.dst, conv);
-        }
+    int residual = next >= 0 ? added_to(plan, g.dst, next, dtype) : -1;
+    if (residual >= 0 && !plan->is_feed[residual] && dies_in(plan, residual, next, conv)) {
+        g.residual = residual;
+        g.sum = g.dst = next;
+        next = next_of(plan, g.dst, conv);
     }
     if (next >= 0 && fuses_activation(&plan->nodes[next])) {
         g.activation = &plan->nodes[next];
@@ -214,19 +218,15 @@ static group find_activated_norm(const tl_plan *plan, int norm)
  */
 static group find_residual_norm(const tl_plan *plan, int norm)
 {
-    int next = only_reader(plan, norm);
-    if (next < 0 || maps(plan, norm) || plan->nodes[next].kind != TL_OP_add ||
-        plan->nodes[next].n_src != 2)
-        return find_activated_norm(plan, norm);
-    const tl_node *sum = &plan->nodes[next];
-    int other = sum->src[0] == norm ? sum->src[1] : sum->src[0], last = only_reader(plan, next);
-    if (last < 0 || plan->nodes[last].kind != TL_OP_activation ||
-        !clips(&plan->nodes[last].attrs) || plan->primary[other] == NULL ||
-        plan->primary[other]->dtype != plan->dtypes[norm] ||
+    int sum = only_reader(plan, norm), last = sum >= 0 ? only_reader(plan, sum) : -1;
+    int residual = sum >= 0 ? added_to(plan, norm, sum, plan->dtypes[norm]) : -1;
+    if (maps(plan, norm) || residual < 0 || last < 0 ||
+        plan->nodes[last].kind != TL_OP_activation || !clips(&plan->nodes[last].attrs) ||
         plan->dtypes[last] != plan->dtypes[norm] ||
-        plan->needs_gradient[norm] != plan->needs_gradient[last] || !same_dims(plan, norm, other))
-        return alone(norm);
-    return (group){.activation = &plan->nodes[last], .residual = other, .sum = next, .dst = last};
+        plan->needs_gradient[norm] != plan->needs_gradient[last])
+        return find_activated_norm(plan, norm);
+    return (group){
+        .activation = &plan->nodes[last], .residual = residual, .sum = sum, .dst = last};
 }
 
 /* A join that only such a norm reads: one step does both. */
