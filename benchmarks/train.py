@@ -60,7 +60,7 @@ def ask_all(workers: dict[str, Worker], failed: dict[str, str], what: str, **req
             if name == "tlfast" or len(workers) == 2:
                 raise
             failed[name] = str(error).strip().splitlines()[-1]
-            del workers[name]
+            workers.pop(name).close()
             print(f"{name} failed: {failed[name]}", flush=True)
     return answers
 
